@@ -1,0 +1,1 @@
+"""Recorded arrays -> dated result, residuals, verdict. No devices, no clock."""
