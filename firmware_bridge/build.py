@@ -1,0 +1,116 @@
+"""Builds the C of this package: with `cc`, or with the ziglang wheel where there is no compiler.
+
+Results stand in `build/native/<key>/`, keyed by sources, generated headers and command, and are
+renamed into place whole, so that two builders at once do no harm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from firmware_bridge.errors import BuildError
+
+SOURCES = Path(__file__).parent / "firmware"
+FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-fno-math-errno")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One binary: its file name, C files, flags, and generated headers by file name."""
+
+    name: str
+    sources: tuple[str, ...]
+    flags: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def compilers() -> list[list[str]]:
+    """Commands to try in order; COMPANION_CC (`zig`, or a command line) leaves only that one."""
+    zig = [sys.executable, "-m", "ziglang", "cc", "-mcpu=baseline"]
+    asked = os.environ.get("COMPANION_CC")
+    if asked:
+        return [zig] if asked == "zig" else [shlex.split(asked)]
+    found = [["cc"]] if shutil.which("cc") else []
+    return [*found, zig] if importlib.util.find_spec("ziglang") else found
+
+
+def build_root() -> Path:
+    """`build/native` of a checkout, or the user's cache where that cannot be written."""
+    checkout = Path(__file__).parents[1]
+    if (checkout / "pyproject.toml").is_file() and os.access(checkout, os.W_OK):
+        return checkout / "build" / "native"
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(cache) / "companion" / "native"
+
+
+def build(target: Target) -> Path:
+    """Path of the built target; compiles only what no earlier build left behind."""
+    commands = compilers()
+    if not commands:
+        raise BuildError(
+            f"cannot build {target.name}: found neither `cc` nor the ziglang wheel; "
+            "install one: `pip install ziglang`"
+        )
+    complaints = []
+    for command in commands:
+        place = build_root() / _key(target, command)
+        if (place / target.name).is_file():
+            return place / target.name
+        complaint = _compile(target, command, place)
+        if complaint is None:
+            return place / target.name
+        complaints.append(f"`{shlex.join(command)}` said:\n{complaint.strip()[-2000:]}")
+    raise BuildError(f"cannot build {target.name}; " + "\n".join(complaints))
+
+
+def _key(target: Target, command: list[str]) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(SOURCES.glob("*.[ch]")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    for name in sorted(target.headers):
+        digest.update(name.encode() + b"\0" + target.headers[name].encode())
+    host = (platform.system(), platform.machine())
+    digest.update(repr((target.name, target.sources, target.flags, FLAGS, command, host)).encode())
+    return digest.hexdigest()[:16]
+
+
+def _compile(target: Target, command: list[str], place: Path) -> str | None:
+    """Compile into a folder beside `place` and rename it there; the compiler's words on failure."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{place.name}.", dir=place.parent) as scratch:
+        folder = Path(scratch) / "out"
+        folder.mkdir()
+        for name, text in target.headers.items():
+            (folder / name).write_text(text)
+        files = [str(SOURCES / name) for name in target.sources]
+        output = ["-o", str(folder / target.name)]
+        include = [f"-I{folder}", f"-I{SOURCES}"]
+        try:
+            result = subprocess.run(
+                [*command, *FLAGS, *target.flags, *include, *files, *output],
+                capture_output=True,
+                text=True,
+                cwd=scratch,
+                timeout=300,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return str(error)
+        if result.returncode != 0:
+            return result.stderr or f"exit code {result.returncode}"
+        try:
+            folder.rename(place)
+        except OSError:  # another builder was first: the key says that its result is the same
+            if not (place / target.name).is_file():
+                raise
+    return None

@@ -1,0 +1,30 @@
+"""Errors of the bridge: each message says what was asked, what was found, what to do.
+
+BridgeError
+    BuildError      the native code cannot be built or loaded
+    LimitError      a limit table does not fit the wire or the fixed point
+    MemoryMismatch  a shared memory block is not what its reader expects
+    LinkError       a port cannot be opened, or what answers there is no MCU of ours
+"""
+
+from __future__ import annotations
+
+
+class BridgeError(Exception):
+    """Root of the bridge's errors."""
+
+
+class BuildError(BridgeError):
+    """The native code cannot be built or loaded."""
+
+
+class LimitError(BridgeError):
+    """A limit table does not fit the wire or the fixed point."""
+
+
+class MemoryMismatch(BridgeError):
+    """A shared memory block is not what its reader expects."""
+
+
+class LinkError(BridgeError):
+    """A port cannot be opened, or what answers there is no MCU of ours."""

@@ -1,0 +1,51 @@
+"""Loads the shared library and declares its functions to ctypes; one load per process."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+
+from firmware_bridge.build import Target, build
+from firmware_bridge.errors import BuildError
+
+_P, _U8, _U16, _U32 = ctypes.c_void_p, ctypes.c_uint8, ctypes.c_uint16, ctypes.c_uint32
+_I32, _U64, _I64, _BOOL = ctypes.c_int32, ctypes.c_uint64, ctypes.c_int64, ctypes.c_bool
+
+LIBRARY = Target(
+    name="libcompanion.so",
+    sources=("plant.c", "ring.c"),
+    flags=("-shared", "-fPIC"),
+)
+
+# name: (result, arguments)
+FUNCTIONS: dict[str, tuple[object, tuple[object, ...]]] = {
+    "plant_size": (_U32, ()),
+    "plant_init": (None, (_P,)),
+    "plant_valid": (_BOOL, (_P,)),
+    "plant_write_sensors": (None, (_P, _P)),
+    "plant_read_sensors": (_BOOL, (_P, _P)),
+    "plant_write_outputs": (None, (_P, _P)),
+    "plant_read_outputs": (_BOOL, (_P, _P)),
+    "ring_size": (_U64, (_U32, _U32)),
+    "ring_init": (_BOOL, (_P, _U32, _U32)),
+    "ring_head": (_U64, (_P,)),
+    "ring_write": (_U64, (_P, _P, _I64)),
+    "ring_latest": (_U64, (_P, _P, _P, _U64)),
+    "ring_read": (ctypes.c_int, (_P, _U64, _P, _P)),
+    "ring_wait": (_U64, (_P, _U64, _I64)),
+}
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The loaded library, built at first use; its functions carry their argument types."""
+    path = build(LIBRARY)
+    try:
+        loaded = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise BuildError(f"cannot load {path}: {error}; remove its folder, try again") from error
+    for name, (result, arguments) in FUNCTIONS.items():
+        function = getattr(loaded, name)
+        function.restype = result
+        function.argtypes = arguments
+    return loaded
