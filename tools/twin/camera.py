@@ -1,0 +1,182 @@
+"""The twin's camera: one ray per pixel through the real lens, its own shading, no OpenGL.
+
+Furniture and people are met by `mj_multiRay` (only the rays that can reach one are cast), the
+room in closed form (`room.py`). A rolling shutter turns each row with the camera's own rate.
+"""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+import numpy.typing as npt
+
+from calibration.camera import LensCamera, PinholeCamera
+from runtime.body import Body
+from tools.twin import room
+from tools.twin.people import People
+from tools.twin.scene import Scene
+from tools.twin.world import SEEN, Ids, albedo, classes
+
+Float32 = npt.NDArray[np.float32]
+
+NOISE_COUNTS = 2.2  # standard deviation, of 255
+NOISE_BANK = 1 << 18
+MEAN_WANTED = 0.42
+EXPOSURE_SPEED = 0.15  # share of the error taken back per frame
+SUN = np.array([0.35, 0.25, 0.9], np.float32) / np.float32(np.sqrt(0.35**2 + 0.25**2 + 0.9**2))
+AMBIENT = np.float32(0.5)
+SHADOW_M2 = np.float32(0.35**2)
+ROOM_CLASS = -1
+
+
+def nominal_lens(body: Body) -> LensCamera:
+    """The lens of the body file, used until a device calibration is installed."""
+    c = body.camera
+    return LensCamera(PinholeCamera(c.width, c.height, c.fx, c.fy, c.cx, c.cy), c.distortion)
+
+
+def made_lens(body: Body, rng: np.random.Generator) -> LensCamera:
+    """One built specimen: the nominal lens with the spread of a production line."""
+    lens = nominal_lens(body)
+    p, k = lens.pinhole, lens.distortion
+    scale = 1 + rng.normal(0, 0.01)
+    centre = rng.normal(0, 0.8, 2)
+    pinhole = PinholeCamera(
+        p.width,
+        p.height,
+        float(p.fx * scale),
+        float(p.fy * scale),
+        float(p.cx + centre[0]),
+        float(p.cy + centre[1]),
+    )
+    return LensCamera(pinhole, (float(k[0] + rng.normal(0, 0.005)), *k[1:]))
+
+
+class RayCamera:
+    """Looks at one scene; `look` casts, `image` shades what the last look met."""
+
+    def __init__(
+        self, model: mujoco.MjModel, ids: Ids, body: Body, scene: Scene, rng: np.random.Generator
+    ) -> None:
+        self.lens = made_lens(body, rng)
+        p = self.lens.pinhole
+        self.width, self.height = p.width, p.height
+        optical = self.lens.unproject(p.pixels())
+        rays = np.stack((optical[:, 2], -optical[:, 0], -optical[:, 1]))  # x forward, z up
+        self._rays = (rays / np.linalg.norm(rays, axis=0)).astype(np.float32)  # (3, N)
+        rows = np.repeat(np.arange(p.height), p.width)
+        late = (rows - (p.height - 1) / 2) / p.height * body.camera.readout_s
+        self._late_s = late.astype(np.float32)  # (N,) from mid-frame
+        self._model, self._ids = model, ids
+        self._atlas = room.paint(rng, scene)
+        self._albedo = albedo(model, scene)
+        self.classes = classes(model, scene)
+        self._seen = np.flatnonzero(model.geom_group == SEEN)
+        self._bound = model.geom_rbound[self._seen] * 1.05 + 0.02
+        self._group = np.zeros(6, np.uint8)
+        self._group[SEEN] = 1
+        pixels = self._rays.shape[1]
+        self.geom = np.full(pixels, ROOM_CLASS, np.int32)  # (N,) geom id, -1: the room
+        self._hit = np.zeros(pixels, np.int32)
+        self._distance = np.zeros(pixels)
+        self._normal = np.zeros(3 * pixels)
+        self._colour_gain = (1 + rng.normal(0, 0.03, 3)).astype(np.float32)
+        self._noise = rng.normal(0, NOISE_COUNTS, NOISE_BANK).astype(np.float32)
+        self._rng = rng
+        self._gain = 1.0
+        self._reach = np.zeros(0, np.int64)
+
+    def look(self, data: mujoco.MjData) -> None:
+        """Cast this frame's rays at mid-exposure of the middle row."""
+        mujoco.mj_kinematics(self._model, data)
+        self._origin = data.site_xpos[self._ids.camera_site].copy()
+        world_from_camera = data.site_xmat[self._ids.camera_site].reshape(3, 3)
+        rate = data.cvel[self._ids.head_body, :3]  # world, rad/s
+        turned = (_cross_matrix(rate) @ world_from_camera).astype(np.float32)
+        world = world_from_camera.astype(np.float32) @ self._rays
+        world += (turned @ self._rays) * self._late_s
+        self._world = world
+        self._reach = self._reachable(data, world)
+        self.geom.fill(ROOM_CLASS)
+        count = len(self._reach)
+        if count == 0:
+            return
+        directions = np.ascontiguousarray(world[:, self._reach].T, np.float64)
+        directions /= np.sqrt((directions * directions).sum(1, keepdims=True))
+        mujoco.mj_multiRay(
+            self._model,
+            data,
+            self._origin,
+            directions.reshape(-1),
+            self._group,
+            True,
+            -1,
+            self._hit[:count],
+            self._distance[:count],
+            self._normal[: 3 * count],
+            count,
+            20.0,
+        )
+        self.geom[self._reach] = self._hit[:count]
+
+    def _reachable(self, data: mujoco.MjData, world: Float32) -> npt.NDArray[np.int64]:
+        """Indices of the rays that come near the bounding sphere of anything."""
+        offset = data.geom_xpos[self._seen] - self._origin
+        distance = np.sqrt((offset * offset).sum(1))
+        sine = np.minimum(self._bound / np.maximum(distance, 1e-6), 1.0)
+        cosine = np.sqrt(1 - sine * sine)
+        cosine[sine >= 1] = -1.0
+        toward = (offset / distance[:, None]).astype(np.float32) @ world  # (geoms, N)
+        near = (toward > cosine.astype(np.float32)[:, None]).any(0)
+        return np.flatnonzero(near)
+
+    def image(self, people: People) -> npt.NDArray[np.uint8]:
+        """(height, width, 3) uint8 RGB of the last look."""
+        distance, index, hit = room.intersect(self._origin, self._world)
+        colour = self._atlas[index]  # (N, 3)
+        light = 1 / (1 + np.float32(0.012) * distance * distance)
+        self._cast_shadows(light, index, hit, people)
+        self._paint_things(colour, light)
+        colour *= light[:, None]
+        gain = np.float32(self._gain) * self._colour_gain
+        mean = float(colour[::7].mean()) * self._gain
+        self._gain *= (MEAN_WANTED / max(mean, 0.02)) ** EXPOSURE_SPEED
+        colour *= gain * np.float32(255)
+        start = int(self._rng.integers(NOISE_BANK - colour.size))
+        colour += self._noise[start : start + colour.size].reshape(colour.shape)
+        np.clip(colour, 0, 255, out=colour)
+        return colour.astype(np.uint8).reshape(self.height, self.width, 3)
+
+    def settle_exposure(self, people: People, frames: int = 20) -> None:
+        """Let the exposure control settle, as it has when a robot's program starts."""
+        for _ in range(frames):
+            self.image(people)
+
+    def _cast_shadows(
+        self, light: Float32, index: npt.NDArray[np.int64], hit: Float32, people: People
+    ) -> None:
+        first = room.FLOOR * room.CELLS * room.CELLS
+        floor = np.flatnonzero((index >= first) & (index < first + room.CELLS * room.CELLS))
+        x, y = hit[0, floor], hit[1, floor]
+        for w in people.walkers:
+            away = (x - np.float32(w.x)) ** 2 + (y - np.float32(w.y)) ** 2
+            light[floor] *= np.minimum(np.float32(0.45) + away / SHADOW_M2, 1)
+
+    def _paint_things(self, colour: Float32, light: Float32) -> None:
+        count = len(self._reach)
+        met = np.flatnonzero(self._hit[:count] >= 0)
+        if len(met) == 0:
+            return
+        pixels = self._reach[met]
+        normal = self._normal[: 3 * count].reshape(-1, 3)[met].astype(np.float32)
+        lambert = np.maximum(normal @ SUN, 0)
+        facing = -(normal * self._world[:, pixels].T).sum(1)  # a lamp at the camera, faint
+        shade = AMBIENT + np.float32(0.35) * lambert + np.float32(0.2) * np.maximum(facing, 0)
+        distance = self._distance[:count][met].astype(np.float32)
+        colour[pixels] = self._albedo[self._hit[:count][met]] * shade[:, None]
+        light[pixels] = 1 / (1 + np.float32(0.012) * distance * distance)
+
+
+def _cross_matrix(v: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The matrix M with M @ a = v x a."""
+    return np.array([[0, -v[2], v[1]], [v[2], 0, -v[0]], [-v[1], v[0], 0]])

@@ -1,0 +1,70 @@
+"""Motors between the firmware's outputs and the physics' actuators, and the hardware watchdog."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+
+from firmware_bridge.plant import Plant
+from runtime.body import Body
+from tools.twin.world import SHORT_BRAKE_KV, STEP_S, WHEEL_KV, Ids
+
+WATCHDOG_STEPS = round(0.020 / STEP_S)
+
+
+class Motors:
+    """Wheels run as velocity servos with a current limit; without power their windings brake.
+
+    Position joints are geared so high that without power they stay where they are.
+    """
+
+    def __init__(self, body: Body, model: mujoco.MjModel, ids: Ids, plant: Plant) -> None:
+        self._model, self._ids, self._plant = model, ids, plant
+        joints = body.joint
+        self._joints = len(joints)
+        self._scale = np.array([j.scale for j in joints])
+        self._wheels = np.array([j.command == "velocity" for j in joints])
+        self._torque_per_ma = np.array([j.torque_constant_n_m_a / 1000 for j in joints])
+        self._current_max = np.array([1000 * j.current_max_a for j in joints])
+        self._limits = b""
+        self._tick = -1
+        self._still_steps = WATCHDOG_STEPS
+        self.enabled = False
+        self._power(False)
+
+    def drive(self, data: mujoco.MjData) -> None:
+        """Once per physics step: the newest outputs become this step's actuator targets."""
+        outputs = self._plant.read_outputs()
+        tick = outputs.tick_count
+        self._still_steps = 0 if tick != self._tick else self._still_steps + 1
+        self._tick = tick
+        enabled = outputs.enable and self._still_steps < WATCHDOG_STEPS
+        if enabled != self.enabled:
+            self.enabled = enabled
+            self._power(enabled)
+            if not enabled:
+                held = data.qpos[list(self._ids.joint_q)]
+                data.ctrl[:] = np.where(self._wheels, 0.0, held)
+        if enabled:
+            np.multiply(outputs.target[: self._joints], self._scale, out=data.ctrl)
+            limits = outputs.current_limit_ma.tobytes()
+            if limits != self._limits:
+                self._limits = limits
+                self._limit_torque(outputs.current_limit_ma[: self._joints])
+
+    def hold(self, data: mujoco.MjData) -> None:
+        """Without power from the start: position joints stay where they are."""
+        held = data.qpos[list(self._ids.joint_q)]
+        data.ctrl[:] = np.where(self._wheels, 0.0, held)
+
+    def _power(self, on: bool) -> None:
+        """Servo gain with power; a short-circuited motor without."""
+        gain = WHEEL_KV if on else SHORT_BRAKE_KV
+        self._model.actuator_gainprm[self._wheels, 0] = gain
+        self._model.actuator_biasprm[self._wheels, 2] = -gain
+
+    def _limit_torque(self, limit_ma: np.ndarray) -> None:
+        """A firmware may lower the current limit below the body's, never raise it above."""
+        torque = np.minimum(limit_ma, self._current_max) * self._torque_per_ma
+        self._model.actuator_forcerange[:, 0] = -torque
+        self._model.actuator_forcerange[:, 1] = torque

@@ -1,0 +1,157 @@
+"""People who walk: from waypoint to waypoint, around furniture and others, never into the robot.
+
+Plain floats throughout: this runs fifty times a second for everybody in the room.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from tools.twin.scenario import Scenario
+from tools.twin.scene import ROOM_HALF_M, Obstacle, Scene
+from tools.twin.world import PERSON_RADIUS_M
+
+LIMIT_M = ROOM_HALF_M - 0.4
+ROBOT_KEEP_OUT_M = 0.62  # centre to centre: the two hulls touch at 0.39
+ROBOT_AVOID_M = 0.95
+SPEED_MAX_M_S = 0.75
+ACCELERATION_M_S2 = 1.6
+STRIDE_RAD_M = 5.0
+STUCK_S = 1.5
+
+Point = tuple[float, float]
+Circle = tuple[float, float, float]  # x, y, radius
+
+
+class Walker:
+    """One person; `step` moves them by `dt_s`."""
+
+    def __init__(
+        self, rng: np.random.Generator, x_m: float, y_m: float, scenario: Scenario
+    ) -> None:
+        self.x, self.y = x_m, y_m
+        self.vx = self.vy = 0.0
+        self.heading = float(rng.uniform(-math.pi, math.pi))
+        self.stride = 0.0  # phase of the legs, rad
+        self._rng = rng
+        self._speeds = scenario.person_speed_m_s
+        self._pause_s = 0.0
+        self._stuck_s = 0.0
+        self._goal: Point = (x_m, y_m)
+        self._speed = 0.0
+
+    def choose_goal(self, obstacles: Sequence[Circle]) -> None:
+        """A free waypoint at least 1.8 m away and a speed to go there."""
+        self._stuck_s = 0.0
+        self._speed = float(self._rng.uniform(*self._speeds))
+        for _ in range(50):
+            x, y = (float(v) for v in self._rng.uniform(-LIMIT_M + 0.15, LIMIT_M - 0.15, 2))
+            far = math.hypot(x - self.x, y - self.y) > 1.8
+            if far and all(math.hypot(x - ox, y - oy) > r + 0.45 for ox, oy, r in obstacles):
+                break
+        self._goal = (x, y)
+
+    def step(
+        self, dt_s: float, robot: Point, avoid: Sequence[Circle], line: tuple[Point, Point] | None
+    ) -> None:
+        """Walk on: `avoid` are furniture and other people, `line` a view not to stand in."""
+        wish_x, wish_y = self._wish(dt_s, avoid)
+        for x, y, radius in avoid:
+            wish_x, wish_y = _aside(self, wish_x, wish_y, x, y, radius + PERSON_RADIUS_M + 0.4, 1.2)
+        wish_x, wish_y = _aside(self, wish_x, wish_y, *robot, ROBOT_AVOID_M, 1.4)
+        if line is not None:
+            nearest = _nearest_on(line, self.x, self.y)
+            wish_x, wish_y = _aside(self, wish_x, wish_y, *nearest, 0.6, 0.6)
+        self._move(dt_s, wish_x, wish_y, robot)
+
+    def _wish(self, dt_s: float, avoid: Sequence[Circle]) -> Point:
+        if self._pause_s > 0:
+            self._pause_s -= dt_s
+            return 0.0, 0.0
+        dx, dy = self._goal[0] - self.x, self._goal[1] - self.y
+        distance = math.hypot(dx, dy)
+        slow = math.hypot(self.vx, self.vy) < 0.3 * self._speed
+        self._stuck_s = self._stuck_s + dt_s if slow else 0.0
+        if distance < 0.25 or self._stuck_s > STUCK_S:
+            if distance < 0.25 and self._rng.random() < 0.2:
+                self._pause_s = float(self._rng.uniform(0.4, 1.5))
+            self.choose_goal(avoid)
+            return self.vx, self.vy
+        return self._speed * dx / distance, self._speed * dy / distance
+
+    def _move(self, dt_s: float, wish_x: float, wish_y: float, robot: Point) -> None:
+        step = ACCELERATION_M_S2 * dt_s
+        self.vx += max(-step, min(step, wish_x - self.vx))
+        self.vy += max(-step, min(step, wish_y - self.vy))
+        speed = math.hypot(self.vx, self.vy)
+        if speed > SPEED_MAX_M_S:
+            self.vx, self.vy = self.vx * SPEED_MAX_M_S / speed, self.vy * SPEED_MAX_M_S / speed
+        x, y = self.x + self.vx * dt_s, self.y + self.vy * dt_s
+        gap = math.hypot(x - robot[0], y - robot[1])
+        nearer = gap < math.hypot(self.x - robot[0], self.y - robot[1])
+        if gap < ROBOT_KEEP_OUT_M and nearer:  # stop rather than walk into the robot
+            self.vx = self.vy = 0.0
+            x, y = self.x, self.y
+        self.x = max(-LIMIT_M, min(LIMIT_M, x))
+        self.y = max(-LIMIT_M, min(LIMIT_M, y))
+        self.stride += STRIDE_RAD_M * speed * dt_s
+        if speed > 0.05:
+            turn = math.atan2(self.vy, self.vx) - self.heading
+            self.heading += 4.0 * dt_s * math.atan2(math.sin(turn), math.cos(turn))
+
+
+def _aside(
+    walker: Walker, wish_x: float, wish_y: float, x: float, y: float, reach_m: float, gain: float
+) -> Point:
+    """Turn a wish away from (x, y), and sideways around it, within reach."""
+    dx, dy = walker.x - x, walker.y - y
+    distance = math.hypot(dx, dy)
+    if distance >= reach_m or distance < 1e-6:
+        return wish_x, wish_y
+    ux, uy = dx / distance, dy / distance
+    push = gain * (reach_m - distance) / reach_m
+    side = 1.0 if ux * wish_y - uy * wish_x >= 0 else -1.0
+    along = 0.6 * push * side * (abs(wish_x) + abs(wish_y) > 0.05)
+    return wish_x + push * ux - along * uy, wish_y + push * uy + along * ux
+
+
+def _nearest_on(line: tuple[Point, Point], x: float, y: float) -> Point:
+    """The point of a segment nearest to (x, y)."""
+    (ax, ay), (bx, by) = line
+    dx, dy = bx - ax, by - ay
+    share = ((x - ax) * dx + (y - ay) * dy) / max(dx * dx + dy * dy, 1e-9)
+    share = max(0.0, min(1.0, share))
+    return ax + share * dx, ay + share * dy
+
+
+class People:
+    """Everybody in the room; index 0 is the person to follow."""
+
+    def __init__(self, rng: np.random.Generator, scene: Scene, scenario: Scenario) -> None:
+        self._furniture = [_circle(o) for o in scene.obstacles]
+        streams = rng.spawn(len(scene.people))
+        self.walkers = [
+            Walker(stream, p.x_m, p.y_m, scenario)
+            for stream, p in zip(streams, scene.people, strict=True)
+        ]
+        for walker in self.walkers:
+            walker.choose_goal(self._furniture)
+
+    @property
+    def target(self) -> Walker:
+        """The person to follow."""
+        return self.walkers[0]
+
+    def step(self, dt_s: float, robot: Point) -> None:
+        """Everybody walks on for `dt_s`."""
+        for i, walker in enumerate(self.walkers):
+            others = [(w.x, w.y, PERSON_RADIUS_M) for w in self.walkers if w is not walker]
+            line = ((self.target.x, self.target.y), robot) if i else None
+            walker.step(dt_s, robot, self._furniture + others, line)
+
+
+def _circle(obstacle: Obstacle) -> Circle:
+    return obstacle.x_m, obstacle.y_m, obstacle.radius_m

@@ -1,0 +1,156 @@
+"""What the board measures: IMU, encoders, motor current, range, battery, from the physics' truth.
+
+The model's `sensordata` is one vector (gyro, accelerometer, joint positions, velocities, torques);
+a gain, an offset and a row of noise make it what the chips deliver.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+import numpy.typing as npt
+
+from firmware_bridge.plant import Plant
+from runtime.body import Body
+from tools.twin.world import HULL, ROBOT, ROOM, SEEN, Ids
+
+NOISE_ROWS = 4096
+WHEEL_ENCODER_COUNTS = 16384  # per turn
+HEAD_ENCODER_COUNTS = 4096
+VELOCITY_UNIT = 1e-3  # rad/s
+WHEEL_POSITION_UNIT = 1e-4  # rad
+RANGE_NONE = 0xFFFF
+RANGE_MAX_M = 2.5
+IDLE_POWER_W = 9.0
+CELL_OHM = 0.06
+
+
+@dataclass(frozen=True, slots=True)
+class ImuModel:
+    """Standard deviations of a MEMS IMU at 500 Hz; vibration grows them with speed."""
+
+    gyro_noise_rad_s: float = 0.004
+    gyro_bias_rad_s: float = 0.008
+    accel_noise_m_s2: float = 0.06
+    accel_bias_m_s2: float = 0.08
+    mount_rad: float = 0.006
+    vibration_per_m_s: float = 1.0  # share of noise added per m/s
+
+
+class Sensors:
+    """Turns `sensordata` into the plant's fields, once per physics step."""
+
+    def __init__(
+        self, body: Body, model: mujoco.MjModel, ids: Ids, plant: Plant, rng: np.random.Generator
+    ) -> None:
+        self.imu = ImuModel()
+        self._model, self._ids, self._plant = model, ids, plant
+        self._joints = len(body.joint)
+        self._rng = rng
+        n = self._joints
+        encoder = np.full(n, HEAD_ENCODER_COUNTS / (2 * np.pi))
+        encoder[:2] = WHEEL_ENCODER_COUNTS / (2 * np.pi)
+        unit = np.array(
+            [WHEEL_POSITION_UNIT if j.command == "velocity" else j.scale for j in body.joint]
+        )
+        self._to_encoder, self._to_position = encoder, 1 / (encoder * unit)
+        current = np.array([1000 / j.torque_constant_n_m_a for j in body.joint])
+        self._gain = np.concatenate((np.ones(6 + n), np.full(n, 1 / VELOCITY_UNIT), current))
+        self._limit = np.array([body.imu.gyro_range_rad_s] * 3 + [body.imu.accel_range_m_s2] * 3)
+        self.bias = np.concatenate(
+            (
+                rng.normal(0, self.imu.gyro_bias_rad_s, 3),
+                rng.normal(0, self.imu.accel_bias_m_s2, 3),
+            )
+        )
+        self._noise = self._draw_noise(body)
+        self._row = 0
+        self._measured = np.zeros(6 + 3 * n)
+        self._wheel_radius = body.geometry.wheel_radius_m
+        self._has_range = body.inputs.range_front
+        sensors = plant.sensors
+        self._accel, self._gyro = sensors["accel_m_s2"], sensors["gyro_rad_s"]
+        self._position = sensors["position"][:n]
+        self._velocity = sensors["velocity_mrad_s"][:n]
+        self._current = sensors["current_ma"][:n]
+        self._seq = 0
+        self._charge = 0.93
+        self._groups = np.zeros(6, np.uint8)
+        self._groups[[SEEN, ROOM, HULL]] = 1
+        self._groups[ROBOT] = 0
+        self._ray_geom = np.zeros(1, np.int32)
+        sensors["temperature_c"] = 31
+        sensors["stop_input"] = 1
+        sensors["cliff"] = 0
+
+    def _draw_noise(self, body: Body) -> npt.NDArray[np.float64]:
+        n = self._joints
+        wheels = np.array([j.command == "velocity" for j in body.joint])
+        sigma = np.concatenate(
+            (
+                np.full(3, self.imu.gyro_noise_rad_s),
+                np.full(3, self.imu.accel_noise_m_s2),
+                np.zeros(n),
+                np.where(wheels, 20.0, 10.0),  # 1e-3 rad/s
+                np.full(n, 12.0),  # mA
+            )
+        )
+        noise: npt.NDArray[np.float64] = self._rng.normal(0, sigma, (NOISE_ROWS, 6 + 3 * n))
+        return noise
+
+    def measure(self, data: mujoco.MjData) -> bool:
+        """Fill and publish the plant's fields; True while the bumper ring is pressed."""
+        raw = data.sensordata
+        n = self._joints
+        measured = self._measured
+        np.multiply(raw[: 6 + 3 * n], self._gain, out=measured)
+        noise = self._noise[self._row]
+        self._row = self._row + 1 if self._row + 1 < NOISE_ROWS else 0
+        speed = 0.5 * abs(raw[6 + n] + raw[7 + n]) * self._wheel_radius
+        shake = 1 + self.imu.vibration_per_m_s * speed
+        measured[:6] += self.bias + noise[:6] * shake
+        measured[6:] += noise[6:]
+        np.clip(measured[:6], -self._limit, self._limit, out=measured[:6])
+        self._gyro[:] = measured[:3]
+        self._accel[:] = measured[3:6]
+        self._position[:] = np.rint(
+            np.floor(measured[6 : 6 + n] * self._to_encoder) * self._to_position
+        )
+        self._velocity[:] = np.rint(measured[6 + n : 6 + 2 * n])
+        self._current[:] = measured[6 + 2 * n :]
+        self._seq = (self._seq + 1) & 0xFFFFFFFF
+        pressed = bool(raw[self._ids.bumper_sensor] > 0)
+        sensors = self._plant.sensors
+        sensors["imu_seq"] = self._seq
+        sensors["bumper"] = pressed
+        self._plant.write_sensors()
+        return pressed
+
+    def measure_slowly(self, data: mujoco.MjData, dt_s: float) -> None:
+        """Range and battery, fifty times a second; published by the next `measure`."""
+        sensors = self._plant.sensors
+        if self._has_range:
+            sensors["range_mm"] = self._range_mm(data)
+        n = self._joints
+        torque = data.sensordata[6 + 2 * n : 6 + 3 * n]
+        rate = data.sensordata[6 + n : 6 + 2 * n]
+        heat = float((torque * torque).sum()) * 1.5
+        power_w = IDLE_POWER_W + max(0.0, float((torque * rate).sum())) + heat
+        volts = 14.0 + 2.6 * self._charge
+        amps = power_w / volts
+        self._charge = max(0.0, self._charge - amps * dt_s / (5.0 * 3600))
+        sensors["battery_mv"] = int(1000 * (volts - amps * CELL_OHM))
+        sensors["battery_ma"] = min(int(1000 * amps), 32767)
+        sensors["soc"] = int(100 * self._charge)
+
+    def _range_mm(self, data: mujoco.MjData) -> int:
+        site = self._ids.range_site
+        forward = data.site_xmat[site].reshape(3, 3)[:, 0]
+        distance = mujoco.mj_ray(
+            self._model, data, data.site_xpos[site], forward, self._groups, True, -1, self._ray_geom
+        )
+        if distance < 0 or distance > RANGE_MAX_M:
+            return RANGE_NONE
+        return max(0, int(1000 * distance * (1 + self._rng.normal(0, 0.01))))
