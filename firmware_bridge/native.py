@@ -7,14 +7,17 @@ import functools
 
 from firmware_bridge.build import Target, build
 from firmware_bridge.errors import BuildError
+from firmware_bridge.header import protocol_header
 
 _P, _U8, _U16, _U32 = ctypes.c_void_p, ctypes.c_uint8, ctypes.c_uint16, ctypes.c_uint32
 _I32, _U64, _I64, _BOOL = ctypes.c_int32, ctypes.c_uint64, ctypes.c_int64, ctypes.c_bool
 
+CORE = ("core.c", "core_sense.c", "core_host.c", "core_report.c", "limits.c", "codec.c", "plant.c")
 LIBRARY = Target(
     name="libcompanion.so",
-    sources=("plant.c", "ring.c"),
+    sources=(*CORE, "lockstep.c", "host.c", "ring.c"),
     flags=("-shared", "-fPIC"),
+    headers={"protocol_gen.h": protocol_header()},
 )
 
 # name: (result, arguments)
@@ -33,6 +36,21 @@ FUNCTIONS: dict[str, tuple[object, tuple[object, ...]]] = {
     "ring_latest": (_U64, (_P, _P, _P, _U64)),
     "ring_read": (ctypes.c_int, (_P, _U64, _P, _P)),
     "ring_wait": (_U64, (_P, _U64, _I64)),
+    "crc16_xmodem": (_U16, (_P, ctypes.c_size_t)),
+    "frame_encode": (ctypes.c_size_t, (_P, ctypes.c_size_t, _P)),
+    "frame_decode": (ctypes.c_int, (_P, ctypes.c_size_t, _P)),
+    "host_size": (_U32, ()),
+    "host_feed": (_U32, (_P, _P, _U32, _I64)),
+    "host_motion": (_U32, (_P, _U8, _U32, _U16, _U16, _U16, _P, _U32)),
+    "core_size": (ctypes.c_size_t, ()),
+    "lockstep_init": (None, (_P, _P, _P, _U64, _U32, _P)),
+    "lockstep_run": (None, (_P, _U64)),
+    "lockstep_receive": (None, (_P, ctypes.c_char_p, _U32)),
+    "lockstep_transmit": (_U32, (_P, _P, _U32)),
+    "limit_start": (None, (_P, _P, _I32)),
+    "limit_step": (_BOOL, (_P, _P, _I32, _I32)),
+    "limit_stop": (None, (_P, _P, _I32)),
+    "limit_output": (_I32, (_P, _P)),
 }
 
 

@@ -1,0 +1,204 @@
+/* What is measured, and what of it stops the motors. */
+#include "core.h"
+
+#include <string.h>
+
+#define HEARTBEAT_STOP_US 250000
+#define HEARTBEAT_LOST_US 1000000
+#define SENSORS_STALE_US 50000
+#define SENSORS_LOST_US 500000
+#define IMU_GAP_US 10000
+#define OPPOSING_US 40000
+#define STALLED_US 44000
+#define CONTACT_US 44000
+#define OVERCURRENT_US 20000
+
+static int16_t rounded(float value) {
+    float limited = value > 32767.0f ? 32767.0f : (value < -32767.0f ? -32767.0f : value);
+    return (int16_t)(limited < 0.0f ? limited - 0.5f : limited + 0.5f);
+}
+
+static void add_imu_sample(core *c) {
+    if (c->batch.n == 0) {
+        c->batch_us = c->now_us;
+        c->batch.flags = 0;
+    }
+    if (c->batch.n >= IMU_SAMPLES) {
+        return;
+    }
+    imu_item *item = &c->batch.item[c->batch.n++];
+    item->dt_us = (uint16_t)(c->now_us - c->batch_us);
+    for (int i = 0; i < 3; i++) {
+        item->accel[i] = rounded(c->sensors.accel_m_s2[i] / IMU_ACCEL_SCALE);
+        item->gyro[i] = rounded(c->sensors.gyro_rad_s[i] / IMU_GYRO_SCALE);
+    }
+    c->batch.flags |= c->now_us - c->imu_us >= c->limits->imu_period_us;
+}
+
+void core_sample(core *c, uint64_t number) {
+    bool read = plant_read_sensors(c->plant, &c->sensors);
+    c->imu_fresh = read && (!c->sensed || c->sensors.imu_seq != c->imu_seq);
+    if (c->imu_fresh) {
+        c->sensed = true;
+        c->imu_seq = c->sensors.imu_seq;
+        c->imu_us = c->now_us;
+    }
+    if (c->sensed && !c->posed) {
+        core_start_pose(c);
+        c->posed = true;
+    }
+    int32_t draw_ma = c->sensors.battery_ma > 0 ? c->sensors.battery_ma : 0;
+    c->energy_nj += (uint64_t)c->sensors.battery_mv * (uint64_t)draw_ma;
+    if (number % (c->limits->imu_period_us / TICK_US) == 0) {
+        add_imu_sample(c);
+    }
+}
+
+void core_latch(core *c, uint32_t fault, stop_level level, uint32_t detail) {
+    if (!(c->latched & fault)) {
+        if (c->latched == 0) {
+            c->first_fault_us = (uint32_t)c->now_us;
+            c->fault_code = (uint32_t)__builtin_ctz(fault);
+            c->fault_detail = detail;
+        }
+        c->latched |= fault;
+        c->fault_news = true;
+    }
+    if (level > c->cut_by_latch) {
+        c->cut_by_latch = level;
+    }
+    core_leave_active(c, MODE_SAFE);
+}
+
+static uint64_t sensor_age_us(const core *c) {
+    return c->sensed ? c->now_us - c->imu_us : UINT64_MAX;
+}
+
+static void watch_inputs(core *c) {
+    const limit_table *t = c->limits;
+    uint32_t active = 0;
+    if (t->has_stop && c->sensed && !c->sensors.stop_input) {
+        active |= FAULT_STOP_INPUT;
+        core_latch(c, FAULT_STOP_INPUT, STOP_CUT, 0);
+    }
+    if (t->has_bumper && c->sensors.bumper) {
+        active |= FAULT_BUMPER;
+        if (c->mode == MODE_ACTIVE) {
+            core_latch(c, FAULT_BUMPER, STOP_ZERO, c->sensors.bumper);
+        }
+    }
+    if (t->has_cliff && c->sensors.cliff) {
+        active |= FAULT_CLIFF;
+        if (c->mode == MODE_ACTIVE) {
+            core_latch(c, FAULT_CLIFF, STOP_ZERO, c->sensors.cliff);
+        }
+    }
+    uint64_t age = sensor_age_us(c);
+    active |= age > IMU_GAP_US ? FAULT_IMU_GAP : 0;
+    active |= age > SENSORS_STALE_US ? FAULT_SENSORS : 0;
+    if (age > SENSORS_LOST_US && c->mode == MODE_ACTIVE) {
+        core_latch(c, FAULT_SENSORS, STOP_CUT, 0);
+    }
+    if ((active ^ c->active) & ~(uint32_t)FAULT_IMU_GAP) {
+        c->fault_news = true;
+    }
+    c->active = active;
+}
+
+/* True when the condition has held for so long, counted in fresh samples: a stalled sensor source
+ * must not look like a stalled motor. */
+static bool held(const core *c, uint16_t *count, bool condition, uint32_t time_us) {
+    *count = condition ? (uint16_t)(*count + 1) : 0;
+    return *count * c->limits->imu_period_us >= time_us;
+}
+
+static int32_t absolute(int32_t x) { return x < 0 ? -x : x; }
+
+static void watch_wheel(core *c, uint32_t j) {
+    const joint_limit *limit = &c->limits->joint[j];
+    joint_watch *w = &c->watch[j];
+    int64_t nano = limit->scale_nano;
+    int32_t top = (int32_t)(limit->velocity_max * nano / 1000000); /* 1e-3 rad/s */
+    int32_t wanted = (int32_t)(c->outputs.target[j] * nano / 1000000);
+    int32_t measured = c->sensors.velocity[j];
+    bool driven = absolute(wanted) > top / 10;
+    bool against = driven && absolute(measured) > top / 10 && (wanted < 0) != (measured < 0);
+    if (held(c, &w->opposing, against, OPPOSING_US)) {
+        core_latch(c, FAULT_OPPOSING, STOP_CUT, j);
+    }
+    if (held(c, &w->stalled, driven && absolute(measured) < top / 80, STALLED_US)) {
+        core_latch(c, FAULT_STALLED, STOP_CUT, j);
+    }
+    bool pushing = absolute(c->sensors.current_ma[j]) > limit->current_max_ma * 4 / 5;
+    if (w->contact == 0 || absolute(measured - w->contact_velocity) > top / 20) {
+        w->contact_velocity = measured;
+        w->contact = 0;
+    }
+    if (held(c, &w->contact, pushing, CONTACT_US)) {
+        core_latch(c, FAULT_CONTACT, STOP_ZERO, j);
+    }
+}
+
+static void watch_joints(core *c) {
+    if (c->mode != MODE_ACTIVE || !c->motion_given) {
+        memset(c->watch, 0, sizeof c->watch);
+        return;
+    }
+    for (uint32_t j = 0; j < c->limits->joints && c->imu_fresh; j++) {
+        const joint_limit *limit = &c->limits->joint[j];
+        bool over = absolute(c->sensors.current_ma[j]) > limit->current_max_ma * 5 / 4;
+        if (held(c, &c->watch[j].overcurrent, over, OVERCURRENT_US)) {
+            core_latch(c, FAULT_OVERCURRENT, STOP_CUT, j);
+        }
+        if (limit->velocity_joint) {
+            watch_wheel(c, j);
+        }
+    }
+}
+
+static uint64_t heartbeat_age_us(const core *c) {
+    return c->session ? c->now_us - c->heartbeat_us : UINT64_MAX;
+}
+
+static void watch_host(core *c) {
+    if (heartbeat_age_us(c) > HEARTBEAT_LOST_US && c->mode != MODE_SAFE) {
+        if (c->mode == MODE_ACTIVE) {
+            core_latch(c, FAULT_HEARTBEAT, STOP_RAMP, 0);
+        }
+        core_leave_active(c, MODE_SAFE);
+    }
+    if (c->motion_given && c->now_us >= c->motion_until_us) {
+        c->motion_given = false; /* the ramp goes on until the next valid MOTION */
+    }
+}
+
+stop_level core_watch(core *c) {
+    watch_inputs(c);
+    watch_joints(c);
+    watch_host(c);
+    if (c->mode == MODE_ACTIVE) {
+        bool stale = sensor_age_us(c) > SENSORS_STALE_US;
+        bool silent = heartbeat_age_us(c) > HEARTBEAT_STOP_US;
+        return c->motion_given && !stale && !silent ? STOP_NONE : STOP_RAMP;
+    }
+    return c->cut_by_latch > STOP_RAMP ? c->cut_by_latch : STOP_RAMP;
+}
+
+bool core_sync_valid(const core *c) {
+    return c->synced && c->now_us - c->sync_us <= 10000000;
+}
+
+uint32_t core_flags(const core *c) {
+    bool active = c->mode == MODE_ACTIVE;
+    uint32_t flags = 0;
+    flags |= c->session ? STATE_FLAG_SESSION : 0;
+    flags |= core_sync_valid(c) ? STATE_FLAG_SYNCED : 0;
+    flags |= c->outputs.enable ? STATE_FLAG_ENABLED : 0;
+    flags |= core_moving(c) ? STATE_FLAG_MOVING : 0;
+    flags |= active && !c->motion_given ? STATE_FLAG_STOPPING : 0;
+    flags |= active && !c->motion_given && c->motion_until_us ? STATE_FLAG_TTL_EXPIRED : 0;
+    flags |= heartbeat_age_us(c) > HEARTBEAT_STOP_US ? STATE_FLAG_HEARTBEAT_LATE : 0;
+    flags |= sensor_age_us(c) > SENSORS_STALE_US ? STATE_FLAG_SENSORS_STALE : 0;
+    flags |= c->latched ? STATE_FLAG_LATCHED : 0;
+    return flags;
+}
