@@ -1,0 +1,261 @@
+"""Export: networks to four static graphs, golden vectors, a signed manifest: one bundle directory.
+
+opset 17 and IR 10 are pinned: the oldest runtimes we serve (ONNX Runtime 1.23 on JetPack 6,
+TensorRT 10.3) read them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnx
+import tomli_w
+import torch
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from torch import Tensor, nn
+
+from models.layout import GOAL_SIZE, IMU_SLICES
+from models.manifest import GraphSpec, Manifest, TensorSpec
+from models.networks import Policy, WorldModel, divergence, hard_sample
+
+OPSET = 17
+IR_VERSION = 10
+GOLDEN_CASES = 4
+TOLERANCE = {"fp32": 2e-3, "fp16": 5e-2, "int8": 5e-1}
+
+
+class Observe(nn.Module):
+    """observe.onnx: previous belief and what came -> belief and its surprise."""
+
+    def __init__(self, world: WorldModel, on_rate: Tensor) -> None:
+        super().__init__()
+        self.w = world
+        p = on_rate.clamp(1e-3, 1 - 1e-3)
+        self.register_buffer("on_cost", -p.log())
+        self.register_buffer("off_cost", -(1 - p).log())
+
+    def forward(
+        self,
+        belief: Tensor,
+        frame: Tensor,
+        imu: Tensor,
+        proprio: Tensor,
+        action: Tensor,
+        mask: Tensor,
+        noise: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """Belief (1,B) and surprise channels, each (1,1)."""
+        w = self.w
+        h, z = belief.split([w.s.deter, w.s.stoch], -1)
+        h = w.cell(h, z, action)
+        prior = w.prior(h)
+        embed = w.encoder(frame, imu, proprio, mask)
+        posterior = w.posterior(h, embed)
+        z = hard_sample(posterior, noise)
+        sensed = w.sense(torch.cat([h, prior.flatten(-2)], -1))
+        error = (sensed[:, -6:] - imu.mean(1)).square().mean(-1, keepdim=True) * mask[:, 1:2]
+        hidden = w.post_net[0](torch.cat([h, embed], -1))
+        on = (w.post_net[1](hidden) > 0).to(belief.dtype)
+        rarity = (on * self.on_cost + (1 - on) * self.off_cost).mean(-1, keepdim=True)
+        return torch.cat([h, z], -1), divergence(posterior, prior)[:, None], error, rarity
+
+
+class Imagine(nn.Module):
+    """imagine.onnx: N candidates one step into the prior."""
+
+    def __init__(self, world: WorldModel) -> None:
+        super().__init__()
+        self.w = world
+
+    def forward(self, belief: Tensor, action: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+        """Belief (N,B), senses (N,P+6), bump probability (N,1)."""
+        w = self.w
+        h, z = belief.split([w.s.deter, w.s.stoch], -1)
+        h = w.cell(h, z, action)
+        b = torch.cat([h, hard_sample(w.prior(h), noise)], -1)
+        return b, w.sense(b), torch.sigmoid(w.bump(b))
+
+
+class Decode(nn.Module):
+    """decode.onnx: belief -> expected frame."""
+
+    def __init__(self, world: WorldModel) -> None:
+        super().__init__()
+        self.w = world
+
+    def forward(self, belief: Tensor) -> Tensor:
+        """Frame (1,3,64,64) in 0..1."""
+        return (self.w.decode(belief) + 0.5).clamp(0, 1)
+
+
+@dataclass
+class Graph:
+    """One graph ready to export: module, input tensors by name, output names."""
+
+    module: nn.Module
+    inputs: dict[str, Tensor]
+    outputs: tuple[str, ...]
+
+
+def graphs(
+    world: WorldModel, policy: Policy, on_rate: Tensor, candidates: int
+) -> dict[str, Graph]:
+    """The four graphs with example inputs of their static shapes."""
+    s = world.s
+    belief = torch.zeros(1, s.belief)
+    noise = torch.zeros(1, s.groups, s.classes)
+    return {
+        "observe": Graph(
+            Observe(world, on_rate),
+            {
+                "belief": belief,
+                "frame": torch.zeros(1, 3, 64, 64),
+                "imu": torch.zeros(1, IMU_SLICES, 6),
+                "proprio": torch.zeros(1, s.proprio),
+                "action": torch.zeros(1, s.action),
+                "mask": torch.ones(1, 3),
+                "noise": noise,
+            },
+            ("belief_out", "divergence", "imu_error", "rarity"),
+        ),
+        "imagine": Graph(
+            Imagine(world),
+            {
+                "belief": belief.repeat(candidates, 1),
+                "action": torch.zeros(candidates, s.action),
+                "noise": noise.repeat(candidates, 1, 1),
+            },
+            ("belief_out", "senses", "bump"),
+        ),
+        "decode": Graph(Decode(world), {"belief": belief}, ("frame",)),
+        "policy": Graph(
+            policy,
+            {
+                "belief": belief,
+                "age_s": torch.zeros(1, 1),
+                "proprio": torch.zeros(1, s.proprio),
+                "imu": torch.zeros(1, 6),
+                "skill": torch.zeros(1, s.skills),
+                "goal": torch.zeros(1, GOAL_SIZE),
+            },
+            ("action",),
+        ),
+    }
+
+
+def export_graph(graph: Graph, file: Path) -> None:
+    """Write one static graph: opset 17, IR 10, weights inside the file."""
+    module = graph.module.eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's deprecation notes help nobody here
+        torch.onnx.export(
+            module,
+            tuple(graph.inputs.values()),
+            str(file),
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    model = onnx.load(str(file))
+    model.ir_version = IR_VERSION
+    onnx.checker.check_model(model)
+    onnx.save(model, str(file))
+
+
+def golden_vectors(graph: Graph, cases: list[dict[str, Tensor]]) -> dict[str, np.ndarray[Any, Any]]:
+    """Stack inputs and the torch outputs of each case on the first axis."""
+    out: dict[str, list[np.ndarray[Any, Any]]] = {}
+    for case in cases:
+        with torch.no_grad():
+            result = graph.module(*[case[name] for name in graph.inputs])
+        result = result if isinstance(result, tuple) else (result,)
+        for name, value in case.items():
+            out.setdefault(f"in.{name}", []).append(value.numpy())
+        for name, value in zip(graph.outputs, result, strict=True):
+            out.setdefault(f"out.{name}", []).append(value.numpy())
+    return {key: np.stack(values).astype(np.float32) for key, values in out.items()}
+
+
+def random_cases(graph: Graph, beliefs: Tensor, seed: int) -> list[dict[str, Tensor]]:
+    """Inputs of the right shapes: beliefs from data, the rest random within normal ranges."""
+    g = torch.Generator().manual_seed(seed)
+    cases = []
+    for _ in range(GOLDEN_CASES):
+        case = {}
+        for name, example in graph.inputs.items():
+            if name == "belief":
+                rows = torch.randint(0, len(beliefs), (example.shape[0],), generator=g)
+                case[name] = beliefs[rows].clone()
+            elif name == "noise" or name == "mask":
+                case[name] = example.clone()
+            elif name == "frame":
+                case[name] = torch.rand(example.shape, generator=g)
+            else:
+                case[name] = torch.rand(example.shape, generator=g) * 1.2 - 0.6
+        cases.append(case)
+    return cases
+
+
+def tensor_specs(graph: Graph, golden: dict[str, np.ndarray[Any, Any]], file: str) -> GraphSpec:
+    """The manifest's description of a graph, read off its golden vectors."""
+
+    def specs(prefix: str) -> tuple[TensorSpec, ...]:
+        return tuple(
+            TensorSpec(name=k[len(prefix) :], shape=v.shape[1:])
+            for k, v in golden.items()
+            if k.startswith(prefix)
+        )
+
+    return GraphSpec(file=file, inputs=specs("in."), outputs=specs("out."), tolerance=TOLERANCE)
+
+
+def write_bundle(
+    folder: Path,
+    world: WorldModel,
+    policy: Policy,
+    on_rate: Tensor,
+    beliefs: Tensor,
+    manifest: dict[str, Any],
+    key: Ed25519PrivateKey,
+) -> None:
+    """Write a whole bundle beside its place and rename it there, so that no half bundle exists.
+
+    Args:
+        folder: where the bundle goes.
+        world, policy: trained networks.
+        on_rate: (hidden,) how often each unit of the posterior net is on, over training data.
+        beliefs: (M, B) beliefs from data, for the golden vectors.
+        manifest: the manifest's fields but graphs, sha256, opset and ir_version.
+        key: signs manifest.toml.
+    """
+    work = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    golden: dict[str, np.ndarray[Any, Any]] = {}
+    specs: dict[str, GraphSpec] = {}
+    for seed, (name, graph) in enumerate(graphs(world, policy, on_rate, manifest["candidates"]).items()):
+        export_graph(graph, work / f"{name}.onnx")
+        vectors = golden_vectors(graph, random_cases(graph, beliefs, seed))
+        golden.update({f"{name}.{k}": v for k, v in vectors.items()})
+        specs[name] = tensor_specs(graph, vectors, f"{name}.onnx")
+    np.savez_compressed(work / "golden.npz", **golden)
+    hashes = {
+        p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(work.iterdir())
+    }
+    full = Manifest(
+        **manifest, opset=OPSET, ir_version=IR_VERSION, graphs=specs, sha256=hashes
+    )
+    raw = tomli_w.dumps(msgspec.to_builtins(full)).encode()
+    (work / "manifest.toml").write_bytes(raw)
+    (work / "manifest.sig").write_bytes(key.sign(raw))
+    shutil.rmtree(folder, ignore_errors=True)
+    work.rename(folder)

@@ -1,0 +1,82 @@
+"""manifest.toml: what a bundle is, strictly parsed. Unknown or missing keys are refused by name."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+GRAPHS = ("observe", "imagine", "decode", "policy")
+
+
+class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of every section."""
+
+
+class TensorSpec(Strict):
+    """Name and static shape of one float32 tensor."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+class GraphSpec(Strict):
+    """One graph file: its tensors and, per precision, the largest golden error allowed."""
+
+    file: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    tolerance: dict[str, float]
+
+
+class CameraSpec(Strict):
+    """The virtual pinhole camera [px] every device's camera is remapped to."""
+
+    width: int
+    height: int
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+
+
+class LayoutSpec(Strict):
+    """The policy layout the graphs were trained for; must equal the body's."""
+
+    actions: tuple[str, ...]
+    proprio: tuple[str, ...]
+    control_hz: int
+    frame_hz: int
+    accel_scale_m_s2: float
+    gyro_scale_rad_s: float
+
+
+class Threshold(Strict):
+    """Levels of one surprise channel, set on data: above `event` it is an event."""
+
+    typical: float
+    event: float
+
+
+class Manifest(Strict):
+    """The whole bundle."""
+
+    schema: Literal[1]
+    name: str
+    version: str
+    body: str
+    protocol_major: int
+    opset: int
+    ir_version: int
+    skills: tuple[str, ...]
+    candidates: int
+    belief: int
+    noise: tuple[int, int]
+    trained_on: str
+    validated_on: tuple[str, ...]
+    camera: CameraSpec
+    layout: LayoutSpec
+    graphs: dict[str, GraphSpec]
+    surprise: dict[str, Threshold]
+    metrics: dict[str, float]
+    sha256: dict[str, str]

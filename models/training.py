@@ -1,0 +1,171 @@
+"""Training on recorded arrays: episodes in, networks out. No clock, no robot, no simulator.
+
+An episode file (.npz) holds, for E episodes of T frames (20 Hz) with K control ticks each:
+  frame (E,T,64,64,3) u1, person_mask (E,T,64,64) u1, imu (E,T,5,6), proprio (E,T,P),
+  action (E,T,A): mean sent action of the window before the frame, bump (E,T),
+  person_seen / person_present (E,T,H), person_xy (E,T,H,2) m in the base frame,
+  tick_proprio (E,T,K,P), tick_imu (E,T,K,6), tick_expert (E,T,K,A), tick_age_s (E,T,K), goal (E,12).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from models.losses import Batch, Weights, embed, unroll, world_loss
+from models.networks import Policy, Sizes, WorldModel
+
+BYTES = ("frame", "person_mask")
+SKILLS = ("idle", "follow")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Counted in updates, never in wall time, so that a slow machine trains the same model."""
+
+    updates: int
+    batch: int = 16
+    length: int = 32
+    rate: float = 6e-4
+    warm_up: int = 100
+    decay_from: float = 0.5
+    clip: float = 100.0
+    seed: int = 0
+    frame_dropout: float = 0.04
+    senses_dropout: float = 0.06
+
+    def rate_at(self, update: int) -> float:
+        """Learning rate at one update: warm-up, plateau, linear decay to 5 %."""
+        done = update / self.updates
+        ramp = min(1.0, (update + 1) / self.warm_up)
+        fall = 1.0 if done < self.decay_from else 1 - 0.95 * (done - self.decay_from) / (
+            1 - self.decay_from
+        )
+        return self.rate * ramp * fall
+
+
+class Episodes:
+    """Recorded episodes in memory; frames stay bytes."""
+
+    def __init__(self, files: list[Path]) -> None:
+        parts: dict[str, list[np.ndarray]] = {}  # type: ignore[type-arg]
+        for file in files:
+            with np.load(file, allow_pickle=False) as data:
+                for key in data.files:
+                    parts.setdefault(key, []).append(data[key])
+        self.data: Batch = {}
+        for key in list(parts):
+            joined = np.concatenate(parts.pop(key))
+            self.data[key] = torch.from_numpy(joined if key in BYTES else joined.astype(np.float32))
+        self.count, self.length = self.data["action"].shape[:2]
+
+    def batch(self, schedule: Schedule, g: torch.Generator) -> Batch:
+        """Random subsequences, a tenth of them from an episode's very start (empty belief)."""
+        n, t = schedule.batch, schedule.length
+        episode = torch.randint(0, self.count, (n,), generator=g)
+        start = torch.randint(0, self.length - t + 1, (n,), generator=g)
+        start = torch.where(torch.rand(n, generator=g) < 0.1, torch.zeros_like(start), start)
+        index = start[:, None] + torch.arange(t)[None]
+        out = {
+            key: value[episode] if key == "goal" else value[episode[:, None], index]
+            for key, value in self.data.items()
+        }
+        drop = torch.rand(n, 3, generator=g)
+        mask = torch.ones(n, 3)
+        mask[:, 0] = (drop[:, 0] >= schedule.frame_dropout).float()
+        mask[:, 1] = (drop[:, 1] >= schedule.senses_dropout).float()
+        mask[:, 2] = (drop[:, 1] >= schedule.senses_dropout * 0.6).float() * (
+            drop[:, 2] >= schedule.senses_dropout * 0.5
+        ).float()
+        out["mask"] = mask
+        out["action"] = out["action"] * mask[:, None, 2:3]
+        return out
+
+
+class Trainer:
+    """World model and policy with their optimiser; resumes from a checkpoint."""
+
+    def __init__(self, sizes: Sizes, schedule: Schedule, weights: Weights | None = None) -> None:
+        torch.manual_seed(schedule.seed)
+        self.sizes, self.schedule = sizes, schedule
+        self.weights = weights or Weights()
+        self.world = WorldModel(sizes).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.policy = Policy(sizes)
+        self.parameters = [*self.world.parameters(), *self.policy.parameters()]
+        self.optimiser = torch.optim.Adam(self.parameters, lr=schedule.rate, eps=1e-5)
+        self.generator = torch.Generator().manual_seed(schedule.seed)
+        self.update = 0
+
+    def step(self, episodes: Episodes) -> dict[str, float]:
+        """One update on one random batch; the loss's parts."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.schedule.rate_at(self.update)
+        batch = episodes.batch(self.schedule, self.generator)
+        loss, parts = world_loss(self.world, self.policy, batch, self.weights, self.generator)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.parameters, self.schedule.clip)
+        self.optimiser.step()
+        self.update += 1
+        return parts
+
+    def train(
+        self,
+        episodes: Episodes,
+        until: int,
+        checkpoint: Path,
+        report: Callable[[int, dict[str, float]], None],
+        every: int = 100,
+    ) -> None:
+        """Run updates up to `until`, with a mean report and a checkpoint every `every`."""
+        total: dict[str, float] = {}
+        count = 0
+        while self.update < until:
+            for key, value in self.step(episodes).items():
+                total[key] = total.get(key, 0.0) + value
+            count += 1
+            if self.update % every == 0 or self.update == until:
+                report(self.update, {k: v / count for k, v in total.items()})
+                total, count = {}, 0
+                self.save(checkpoint)
+
+    def save(self, file: Path) -> None:
+        """Write a checkpoint beside its place and rename it there."""
+        work = file.with_suffix(".part")
+        torch.save(
+            {
+                "world": self.world.state_dict(),
+                "policy": self.policy.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "generator": self.generator.get_state(),
+                "update": self.update,
+                "sizes": asdict(self.sizes),
+            },
+            work,
+        )
+        work.replace(file)
+
+    def load(self, file: Path) -> None:
+        """Resume from a checkpoint."""
+        state = torch.load(file, weights_only=True)
+        self.world.load_state_dict(state["world"])
+        self.policy.load_state_dict(state["policy"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.generator.set_state(state["generator"])
+        self.update = state["update"]
+
+
+@torch.no_grad()
+def beliefs_of(world: WorldModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Posterior-mode beliefs (N,B) along a batch, and (hidden,) on-rates of the posterior net."""
+    embeds, _ = embed(world, batch)
+    u = unroll(world, embeds, batch["action"], mode=True)
+    hidden = world.post_net[1](
+        world.post_net[0](torch.cat([u.h, embeds], -1).flatten(0, 1))  # type: ignore[operator]
+    )
+    return u.belief.flatten(0, 1), (hidden > 0).float().mean(0)

@@ -1,0 +1,170 @@
+"""The mind: which skill, towards which goal, and whether the machine is fit to go on (10 Hz).
+
+It talks to the controller through its channel alone. A planner may propose sequences of skills;
+without one the chosen skill simply goes on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.channels import Channels
+from runtime.conditions import MIND_CHECKS
+from runtime.event_log import EventLog
+from runtime.events import Event
+from runtime.machine import MachineState
+from runtime.skills import SKILLS, PlanRunner, Proposal
+
+Float32 = npt.NDArray[np.float32]
+INTENT_LIFE_NS = 400_000_000
+
+
+class PlannerLink(Protocol):
+    """The edge to a planner; never blocks."""
+
+    alive: bool
+
+    def step(self, now_ns: int, observation: dict[str, float]) -> Proposal | None:
+        """Exchange what is due; a proposal that has come, if any."""
+
+    def refuse(self, proposal: Proposal, reason: str) -> None:
+        """Tell the planner why its proposal is not executed."""
+
+    def close(self) -> None:
+        """Leave."""
+
+
+class Machine(Protocol):
+    """Reads temperature, memory, disk."""
+
+    def read(self, now_ns: int) -> MachineState:
+        """The newest readings; cheap."""
+
+
+@dataclass(frozen=True, slots=True)
+class MindConfig:
+    """What a run starts with."""
+
+    skill: str
+    goal: Float32
+    engage: bool
+    allow_motion: bool
+    min_memory_mb: float = 200.0
+    min_disk_mb: float = 200.0
+    max_temperature_c: float = 90.0
+    min_battery_v: float = 9.6
+
+
+class Mind:
+    """See the module's text."""
+
+    def __init__(
+        self,
+        channels: Channels,
+        config: MindConfig,
+        machine: Machine,
+        planner: PlannerLink | None = None,
+    ) -> None:
+        self.config, self.planner = config, planner
+        self._machine = machine
+        self._events = EventLog(channels.writer("event.mind", "mind"))
+        self._intent = channels.writer("intent", "mind")
+        self._health = channels.writer("health", "mind")
+        self._status = channels.reader("status")
+        self._operator = channels.reader("operator")
+        self._belief = channels.reader("belief")
+        self._surprise = channels.reader("surprise")
+        self._skill_changes = 0
+        self.skill = config.skill
+        self.runner = PlanRunner()
+        self._planner_was_alive = False
+
+    def step(self, now_ns: int) -> None:
+        """One decision."""
+        for reader in (self._status, self._operator, self._belief, self._surprise):
+            reader.latest()
+        self._check_machine(now_ns)
+        self._hear_operator(now_ns)
+        self._hear_planner(now_ns)
+        skill = self.runner.skill(now_ns) or self.skill
+        finished = self.runner.finished()
+        if finished:
+            self._events.note(now_ns, Event.PLAN_DONE, text=finished)
+            self.skill = "idle"
+        self._publish(now_ns, skill)
+
+    def close(self) -> None:
+        """Leave the planner."""
+        if self.planner is not None:
+            self.planner.close()
+
+    def _publish(self, now_ns: int, skill: str) -> None:
+        r = self._intent.record
+        r["expires_ns"] = now_ns + INTENT_LIFE_NS
+        r["skill"] = SKILLS[skill].index
+        r["allow"] = self.config.allow_motion
+        r["engage"] = self.config.engage and self.config.allow_motion
+        r["speed_cap"] = 0.0
+        r["goal"] = self.config.goal
+        self._intent.publish(now_ns)
+        h = self._health.record
+        h["planner"] = self.planner is not None and self.planner.alive
+        h["plan_steps"], h["plan_step"] = self.runner.progress()
+        self._health.publish(now_ns)
+
+    def _check_machine(self, now_ns: int) -> None:
+        c, m, e = self.config, self._machine.read(now_ns), self._events
+        battery_v = float(self._status.record["battery_v"])
+        e.keep(now_ns, Event.MEMORY_LOW, m.memory_mb < c.min_memory_mb, m.memory_mb)
+        e.keep(now_ns, Event.DISK_LOW, m.disk_mb < c.min_disk_mb, m.disk_mb)
+        hot = m.temperature_c is not None and m.temperature_c > c.max_temperature_c
+        e.keep(now_ns, Event.TOO_HOT, hot, m.temperature_c or 0.0)
+        low = 0.0 < battery_v < c.min_battery_v
+        e.keep(now_ns, Event.BATTERY_LOW, low, battery_v)
+        bits = int(MIND_CHECKS)
+        for event, condition in m.CONDITION_OF.items():
+            if event in e.active:
+                bits &= ~int(condition)
+        self._health.record["conditions"] = bits
+
+    def _hear_operator(self, now_ns: int) -> None:
+        r = self._operator.record
+        changes = int(r["skill_changes"])
+        if changes == self._skill_changes:
+            return
+        self._skill_changes = changes
+        wanted = [s.name for s in SKILLS.values() if s.index == int(r["skill"])]
+        if wanted:
+            self.skill = wanted[0]
+            self.runner.drop()
+            self._events.note(now_ns, Event.SKILL_CHANGED, text=self.skill)
+
+    def _hear_planner(self, now_ns: int) -> None:
+        if self.planner is None:
+            return
+        observation = {
+            "mode": float(self._status.record["mode"]),
+            "frame": float(self._belief.record["number"]),
+            "battery_v": float(self._status.record["battery_v"]),
+        }
+        proposal = self.planner.step(now_ns, observation)
+        if self.planner.alive != self._planner_was_alive:
+            self._planner_was_alive = self.planner.alive
+            event = Event.PLANNER_BACK if self.planner.alive else Event.PLANNER_LOST
+            self._events.note(now_ns, event)
+            if not self.planner.alive and self.runner.running:
+                self.runner.finish_current()
+        if proposal is None:
+            return
+        reason = self.runner.check(proposal, now_ns, int(self._belief.record["number"]))
+        if reason:
+            self._events.note(now_ns, Event.PLAN_REJECTED, text=reason)
+            self.planner.refuse(proposal, reason)
+            return
+        self.runner.start(proposal, now_ns)
+        names = " ".join(step.skill for step in proposal.steps)
+        self._events.note(now_ns, Event.PLAN_STARTED, len(proposal.steps), text=names)

@@ -1,0 +1,183 @@
+"""Perception: frame -> observe -> belief -> was it as predicted? -> imagine what comes next.
+
+One step per frame (20 Hz). The expected frame shown to the operator was imagined before the frame
+it is compared with existed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.camera import LensCamera, PinholeCamera, Remap, remap_table
+from models.layout import Layout
+from models.manifest import Manifest
+from models.world import World
+from runtime.body import Body
+from runtime.camera import Camera, CameraFrame
+from runtime.channels import Channels
+from runtime.event_log import EventLog
+from runtime.events import SURPRISE_EVENTS, Event
+from runtime.rollout import OpenLoop
+from runtime.surprise import SURPRISE_CHANNELS, SurpriseMonitor
+from runtime.window import Window
+
+Float32 = npt.NDArray[np.float32]
+DARK_BRIGHTNESS = 0.03
+CAMERA_LOST_NS = 500_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class PerceptionConfig:
+    """Geometry of the wheels for the odometry residual, and the device's lens (None: as it is)."""
+
+    lens: LensCamera | None
+    seed: int = 0
+
+
+class Perception:
+    """See the module's text."""
+
+    def __init__(
+        self,
+        body: Body,
+        layout: Layout,
+        manifest: Manifest,
+        world: World,
+        camera: Camera,
+        channels: Channels,
+        config: PerceptionConfig,
+        stopwatch_us: Callable[[], float],
+    ) -> None:
+        self.body, self.layout, self.world, self.camera = body, layout, world, camera
+        self._us = stopwatch_us
+        self._pinhole = PinholeCamera(**{f: getattr(manifest.camera, f) for f in manifest.camera.__struct_fields__})  # fmt: skip
+        self._lens = config.lens
+        self._remap: Remap | None = None
+        self._events = EventLog(channels.writer("event.perception", "perception"))
+        self._frame = channels.writer("frame", "perception")
+        self._expected = channels.writer("expected", "perception")
+        self._belief = channels.writer("belief", "perception")
+        self._surprise = channels.writer("surprise", "perception")
+        self._window = Window(layout, channels.reader("sensors"), channels.reader("sent"))
+        self._monitor = SurpriseMonitor(manifest.surprise)
+        self._open_loop = OpenLoop(world, channels.writer("prediction", "perception"))
+        self._mask = np.ones(3, np.float32)
+        self._value = np.zeros(len(SURPRISE_CHANNELS), np.float32)
+        self._last_pixels = np.zeros((self._pinhole.height, self._pinhole.width, 3), np.uint8)
+        self._predicted = np.zeros((3, self._pinhole.height, self._pinhole.width), np.float32)
+        self._has_prediction = False
+        self._last_t_ns = 0
+        self.frames = 0
+        world.reset(config.seed)
+
+    def step(self, now_ns: int) -> bool:
+        """Take in the newest frame if there is one; True when a belief was published."""
+        self._window.collect()
+        frame = self.camera.read(now_ns)
+        if self.camera.ended:
+            self._events.keep(now_ns, Event.END_OF_RECORDING, True)
+        if frame is None or frame.t_ns <= self._last_t_ns:
+            silent = self.frames > 0 and now_ns - self._last_t_ns > CAMERA_LOST_NS
+            self._events.keep(now_ns, Event.CAMERA_LOST, silent and not self.camera.ended)
+            return False
+        self._events.keep(now_ns, Event.CAMERA_LOST, False)
+        start_us = self._us()
+        pixels = self._see(frame)
+        self._observe(pixels, frame.t_ns)
+        self._judge(now_ns, pixels, frame.t_ns)
+        self._surprise.record["observe_wall_us"] = self._us() - start_us
+        self._publish(pixels, frame.t_ns)
+        self._imagine()
+        self._last_pixels[...] = pixels
+        self._last_t_ns = frame.t_ns
+        self.frames += 1
+        return True
+
+    def _see(self, frame: CameraFrame) -> npt.NDArray[np.uint8]:
+        """Device pixels to the bundle's virtual pinhole view (64,64,3)."""
+        if self._remap is None:
+            height, width = frame.pixels.shape[:2]
+            lens = self._lens or self._nominal_lens(width, height)
+            self._remap = Remap(remap_table(lens, self._pinhole), width, height)
+        return self._remap(frame.pixels)
+
+    def _nominal_lens(self, width: int, height: int) -> LensCamera:
+        """A device without a calibration: no distortion, and about the pinhole's field of view."""
+        focal = self._pinhole.fx * min(width, height) / self._pinhole.width
+        centre = PinholeCamera(width, height, focal, focal, (width - 1) / 2, (height - 1) / 2)
+        return LensCamera(centre, (0.0, 0.0, 0.0, 0.0, 0.0))
+
+    def _observe(self, pixels: npt.NDArray[np.uint8], t_ns: int) -> None:
+        window = self._window
+        window.cut(self._last_t_ns or t_ns - 50_000_000, t_ns)
+        self._mask[:] = (1.0, window.has_imu, window.has_proprio)
+        np.multiply(pixels.transpose(2, 0, 1), np.float32(1 / 255), out=self.world.frame_input)
+        graph = self.world.observe(window.imu, window.proprio, window.action, self._mask)
+        for name in ("divergence", "imu_error", "rarity"):
+            self._set(name, graph[name])
+        if not window.has_imu:
+            self._set("imu_error", np.nan)
+
+    def _judge(self, now_ns: int, pixels: npt.NDArray[np.uint8], t_ns: int) -> None:
+        """Fill the surprise channels that need the frame, and raise what stays above its level."""
+        seen = self.world.frame_input
+        error = float(((seen - self._predicted) ** 2).mean()) if self._has_prediction else np.nan
+        self._set("image_error", error)
+        brightness = float(pixels.mean()) / 255
+        self._set("dark", float(brightness < DARK_BRIGHTNESS))
+        repeated = self.frames > 0 and np.array_equal(pixels, self._last_pixels)
+        self._set("frozen", float(repeated))
+        self._set("odometry", self._odometry_residual())
+        above = self._monitor.step(self._value)
+        self._surprise.record["above"] = above
+        for i, name in enumerate(SURPRISE_CHANNELS):
+            level = brightness if name == "dark" else float(self._value[i])
+            self._events.keep(now_ns, SURPRISE_EVENTS[name], bool(above >> i & 1), level)
+        self._open_loop.meet(t_ns, seen, self.world.belief, self._window.action)
+        frame = self._frame.record
+        frame["brightness"], frame["dark"] = brightness, brightness < DARK_BRIGHTNESS
+        frame["repeated"] = repeated
+
+    def _odometry_residual(self) -> float:
+        """|gyro yaw rate - yaw rate of the wheels|: the one channel that sees slip and gyro bias."""
+        window = self._window
+        if not (window.has_imu and window.has_proprio):
+            return float("nan")
+        left, right = (float(window.proprio[k]) * self.layout.joints[k].velocity_max_rad_s for k in (0, 1))  # fmt: skip
+        geometry = self.body.geometry
+        wheels = (right - left) * geometry.wheel_radius_m / geometry.track_width_m
+        return abs(window.gyro_z_rad_s() - wheels)
+
+    def _set(self, name: str, value: float) -> None:
+        self._value[SURPRISE_CHANNELS.index(name)] = value
+
+    def _publish(self, pixels: npt.NDArray[np.uint8], t_ns: int) -> None:
+        number = self.frames + 1
+        if self._has_prediction:
+            self._expected.record["number"] = number
+            np.clip(self._predicted, 0, 1, out=self._predicted)
+            self._expected.record["pixels"] = (self._predicted * 255).astype(np.uint8).transpose(1, 2, 0)  # fmt: skip
+            self._expected.publish(t_ns)
+        self._frame.record["number"] = number
+        self._frame.record["valid"] = 1
+        self._frame.record["pixels"] = pixels
+        self._frame.publish(t_ns)
+        self._surprise.record["number"] = number
+        self._surprise.record["value"] = self._value
+        self._surprise.publish(t_ns)
+        self._belief.record["number"] = number
+        self._belief.record["valid"] = bool(np.isfinite(self.world.belief).all())
+        self._belief.record["belief"] = self.world.belief
+        self._belief.publish(t_ns)
+
+    def _imagine(self) -> None:
+        """Predict the next frame under the action now being sent: mean of N sampled beliefs."""
+        if self.world.candidates == 0:
+            return
+        beliefs, _ = self.world.imagine(self.world.belief[None], self._window.action)
+        self._predicted[...] = self.world.decode(beliefs.mean(0))
+        self._has_prediction = True

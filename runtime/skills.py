@@ -1,0 +1,120 @@
+"""Skills as the mind knows them, and the runner that steps through a proposed plan.
+
+A plan is a sequence of skills with a time each; it is refused as a whole when it names an unknown
+skill, is built on an old observation, or has expired.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MAX_STEPS = 32
+MAX_STEP_S = 600.0
+MAX_AGE_FRAMES = 60  # a plan built on an observation older than 3 s is stale
+
+
+@dataclass(frozen=True, slots=True)
+class Skill:
+    """One skill: its index in the bundle's one-hot list, and what it does."""
+
+    name: str
+    index: int
+    does: str
+    driven_by: str  # "policy" or "script"
+
+
+SKILLS = {
+    "idle": Skill("idle", 0, "stands still, motors on", "script"),
+    "follow": Skill("follow", 1, "follows the person of the goal's colour at 1.2 m", "policy"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a plan."""
+
+    skill: str
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a planner proposes."""
+
+    id: str
+    goal: str
+    steps: tuple[Step, ...]
+    based_on: int  # number of the frame the planner knew
+    expires_ns: int
+
+
+class PlanRunner:
+    """Executes one plan at a time."""
+
+    def __init__(self) -> None:
+        self._plan: Proposal | None = None
+        self._step = 0
+        self._step_end_ns = 0
+        self._finished = ""
+
+    @property
+    def running(self) -> bool:
+        """True while a plan is being executed."""
+        return self._plan is not None
+
+    def check(self, proposal: Proposal, now_ns: int, frame: int) -> str:
+        """Why a proposal is refused, or an empty string."""
+        if not proposal.steps or len(proposal.steps) > MAX_STEPS:
+            return f"{len(proposal.steps)} steps, allowed 1 to {MAX_STEPS}"
+        for step in proposal.steps:
+            if step.skill not in SKILLS:
+                return f"no skill {step.skill}: known are {', '.join(SKILLS)}"
+            if not 0 < step.duration_s <= MAX_STEP_S:
+                return f"{step.skill} for {step.duration_s:g} s, allowed up to {MAX_STEP_S:g} s"
+        if now_ns > proposal.expires_ns:
+            return "it expired before it came"
+        if frame - proposal.based_on > MAX_AGE_FRAMES:
+            return f"it is based on frame {proposal.based_on}, now is frame {frame}"
+        return ""
+
+    def start(self, proposal: Proposal, now_ns: int) -> None:
+        """Begin a checked proposal; a running plan is replaced."""
+        self._plan = proposal
+        self._step = 0
+        self._step_end_ns = now_ns + round(proposal.steps[0].duration_s * 1e9)
+
+    def skill(self, now_ns: int) -> str | None:
+        """The skill of the present step, or None when no plan runs."""
+        plan = self._plan
+        if plan is None:
+            return None
+        while now_ns >= self._step_end_ns:
+            self._step += 1
+            if self._step >= len(plan.steps):
+                self._finished, self._plan = plan.goal, None
+                return None
+            self._step_end_ns += round(plan.steps[self._step].duration_s * 1e9)
+        return plan.steps[self._step].skill
+
+    def finish_current(self) -> None:
+        """The planner is gone: the present step ends the plan."""
+        if self._plan is not None:
+            steps = self._plan.steps[: self._step + 1]
+            self._plan = Proposal(
+                self._plan.id, self._plan.goal, steps, self._plan.based_on, self._plan.expires_ns
+            )
+
+    def finished(self) -> str:
+        """The goal of a plan that has just ended, once; else an empty string."""
+        done, self._finished = self._finished, ""
+        return done
+
+    def drop(self) -> None:
+        """Forget the plan."""
+        self._plan = None
+
+    def progress(self) -> tuple[int, int]:
+        """Steps of the running plan, and which one is on (from 1); zeros without a plan."""
+        if self._plan is None:
+            return 0, 0
+        return len(self._plan.steps), self._step + 1

@@ -1,0 +1,41 @@
+"""Surprise: how far what came is from what was expected, as a small vector of named channels.
+
+Each channel has its own threshold (set on data, in the bundle's manifest), its event, its effect:
+only slip, lift and a frozen or dark camera may hold the robot, all others lower speed caps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from models.manifest import Threshold
+
+SURPRISE_CHANNELS = ("divergence", "image_error", "imu_error", "odometry", "rarity", "frozen", "dark")  # fmt: skip
+# Frames in a row above the threshold before a channel counts as an event: one odd frame is noise.
+PERSISTENCE = {"divergence": 4, "image_error": 4, "imu_error": 4, "odometry": 6, "rarity": 10, "frozen": 3, "dark": 3}  # fmt: skip
+
+Float32 = npt.NDArray[np.float32]
+
+
+class SurpriseMonitor:
+    """Counts how long each channel has been above its threshold."""
+
+    def __init__(self, thresholds: Mapping[str, Threshold]) -> None:
+        self._limit = np.array(
+            [thresholds[c].event if c in thresholds else np.inf for c in SURPRISE_CHANNELS],
+            np.float32,
+        )
+        self._need = np.array([PERSISTENCE[c] for c in SURPRISE_CHANNELS])
+        self._run = np.zeros(len(SURPRISE_CHANNELS), np.int64)
+
+    def step(self, value: Float32) -> int:
+        """Bit mask of the channels in alarm; NaN means the channel is silent (no source)."""
+        over = value > self._limit
+        self._run = np.where(over, self._run + 1, 0)
+        mask = 0
+        for i in np.flatnonzero(self._run >= self._need):
+            mask |= 1 << int(i)
+        return mask

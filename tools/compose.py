@@ -1,0 +1,169 @@
+"""Composition: from a run's settings to its parts. The only place that knows all of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from models.backend import Budget, Chosen, select
+from models.backends import LOADERS
+from models.bundle import Bundle, find_bundle, load_bundle
+from models.errors import GraphError
+from calibration.camera import LensCamera
+from models.layout import Layout, goal_vector
+from models.manifest import GRAPHS
+from models.policy import GraphPolicy
+from models.world import World
+from runtime.body import Body, load_body
+from runtime.channels import Channel, channel_table
+from runtime.clock import now_ns, wall_ns
+from runtime.conditions import Condition
+from tools.runtime_folder import runs_folder
+
+Float32 = npt.NDArray[np.float32]
+TWIN_BACKENDS: dict[str, tuple[str, ...]] = {graph: ("ort-cpu",) for graph in GRAPHS}
+ROBOT_BACKENDS: dict[str, tuple[str, ...]] = {
+    "observe": ("tensorrt", "ort-cuda", "ort-cpu"),
+    "imagine": ("tensorrt", "ort-cuda", "ort-cpu"),
+    "decode": ("tensorrt", "ort-cuda", "ort-cpu"),
+    "policy": ("ort-cpu",),
+}
+# What a graph may take at start (p90 of 50 runs), in real time; lockstep counts no wall time.
+GRAPH_BUDGET_US = {"observe": 20_000.0, "imagine": 15_000.0, "decode": 15_000.0, "policy": 3_000.0}
+DEFAULT_BUNDLE = "companion-follow"
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """One run as asked for on the command line and by configuration files."""
+
+    body: str = "companion"
+    target: str = "twin"
+    firmware: str = "host"
+    camera: str = "twin"
+    skill: str = "follow"
+    duration_s: float = 0.0
+    headless: bool = False
+    seed: int = 0
+    lockstep: bool = False
+    record: Path | None = None
+    report: Path | None = None
+    bundle: str = DEFAULT_BUNDLE
+    accept_unvalidated: bool = False
+    page_port: int = 0
+    planner: str = ""
+    stay: bool = False
+    backends: dict[str, tuple[str, ...]] = field(default_factory=lambda: dict(TWIN_BACKENDS))
+    allow_development_key: bool = False
+    blackout: bool = False
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every process of a run shares, decided before anything starts."""
+
+    settings: RunSettings
+    body: Body
+    layout: Layout
+    bundle: Bundle
+    table: dict[str, Channel]
+    folder: Path = Path()  # where the run's log and page go
+
+    @property
+    def is_twin(self) -> bool:
+        """True on the twin."""
+        return self.settings.target == "twin"
+
+    @property
+    def has_body(self) -> bool:
+        """False where the camera is a recording: motors stay disarmed."""
+        return not Path(self.settings.camera).is_file()
+
+    @property
+    def stays_with_page(self) -> bool:
+        """`make run` on a terminal: the run goes on while somebody watches its page."""
+        return self.settings.stay and not self.settings.headless and sys.stdout.isatty()
+
+    def lens(self) -> LensCamera | None:
+        """The device's lens: the twin's factory calibration, the body's nominal one, or none."""
+        if not self.has_body:
+            return None
+        if self.is_twin:
+            from tools.twin.specimen import lens_of
+
+            return lens_of(self.body, self.settings.seed)
+        return self.body.nominal_lens()
+
+    def goal(self) -> Float32:
+        """The follow skill's goal: the twin's target person, or any person on a robot."""
+        return twin_goal(self.settings.seed) if self.is_twin and self.has_body else goal_vector(distance_m=1.2)
+
+    def speed_cap_m_s(self) -> float:
+        """The base speed cap of this run."""
+        blind = self.body.motion.speed_max_blind_m_s
+        validated = self.settings.target in self.bundle.manifest.validated_on
+        return self.body.speed_cap_m_s if validated else min(blind, self.body.speed_cap_m_s)
+
+    def metadata(self) -> dict[str, str]:
+        """What a log says of its run."""
+        return {
+            "body": self.body.name,
+            "target": self.settings.target,
+            "bundle": self.bundle.manifest.name,
+            "bundle_sha256": self.bundle.sha256,
+            "settings": repr(self.settings),
+            "wall_offset_ns": str(wall_ns() - now_ns()),
+        }
+
+    def conditions(self) -> Condition:
+        """Conditions that are decided at start."""
+        met = Condition.BUNDLE | Condition.CALIBRATED
+        return met | Condition.CAMERA if self.has_body else met
+
+
+def prepare(settings: RunSettings) -> Setup:
+    """Load and check body and bundle; raises before anything is opened."""
+    body = load_body(settings.body)
+    layout = body.layout()
+    bundle = load_bundle(find_bundle(settings.bundle), layout)
+    camera = (body.camera.height, body.camera.width, 3)
+    table = channel_table(bundle.manifest.belief, camera)
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    folder = settings.record or runs_folder() / f"{stamp}_{os.getpid()}"
+    return Setup(settings, body, layout, bundle, table, folder)
+
+
+def twin_goal(seed: int) -> Float32:
+    """The goal of following the person whom a seed's twin calls the target."""
+    from tools.twin.scenario import Scenario
+    from tools.twin.specimen import scene_of
+
+    scenario = Scenario()
+    look = scene_of(seed, scenario).people[0].look
+    return goal_vector(distance_m=scenario.desired_distance_m, appearance=look.shirt)
+
+
+def choose(setup: Setup, graph: str, budget: Budget | None) -> Chosen:
+    """Select one graph's backend by proof."""
+    return select(setup.bundle, graph, setup.settings.backends[graph], LOADERS, budget)
+
+
+def open_world(setup: Setup, budget: Budget | None = None) -> tuple[World, list[Chosen]]:
+    """The world model's three graphs."""
+    chosen = [choose(setup, graph, budget) for graph in ("observe", "imagine", "decode")]
+    return World(setup.bundle.manifest, *(c.session for c in chosen)), chosen
+
+
+def open_policy(setup: Setup, budget: Budget | None = None) -> tuple[GraphPolicy | None, Chosen | None]:
+    """The policy; None keeps motion disarmed (by design, without a policy nothing drives)."""
+    try:
+        chosen = choose(setup, "policy", budget)
+    except GraphError:
+        return None, None
+    return GraphPolicy(chosen.session), chosen

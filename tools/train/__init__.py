@@ -1,0 +1,1 @@
+"""Training of a bundle from twin data: collect, train, aggregate, measure, export."""
