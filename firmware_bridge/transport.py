@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import termios
 from typing import Protocol
 
 from firmware_bridge.errors import LinkError
@@ -47,6 +48,9 @@ class SerialTransport:
             raise LinkError(_why_not(self.port, error)) from error
         self._fd = self._serial.fileno()
         os.set_blocking(self._fd, False)
+        settings = termios.tcgetattr(self._fd)
+        settings[6][termios.VMIN] = 1  # so that reading nothing means unplugged, not empty
+        termios.tcsetattr(self._fd, termios.TCSANOW, settings)
         self._serial.reset_input_buffer()
 
     def read_into(self, buffer: memoryview) -> int:

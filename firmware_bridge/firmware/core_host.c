@@ -217,6 +217,7 @@ void core_handle(core *c, const uint8_t *body, size_t size) {
 
 void core_receive(core *c, uint64_t now_us, const uint8_t *data, size_t size) {
     uint8_t body[MAX_FRAME];
+    core_run(c, now_us); /* ticks that were due before these bytes must not see them */
     c->now_us = now_us > c->now_us ? now_us : c->now_us;
     for (size_t i = 0; i < size; i++) {
         split_result result = frame_split(&c->rx, data[i]);

@@ -1,0 +1,88 @@
+"""The firmware as a process of its own on a pty, in real time (`firmware/port_host.c`)."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+from pathlib import Path
+
+from firmware_bridge.build import Target, build
+from firmware_bridge.errors import LinkError
+from firmware_bridge.header import limits_header, protocol_header
+from firmware_bridge.limits import LimitTable
+from firmware_bridge.lockstep import CLOCK_START_US
+from firmware_bridge.native import CORE
+from firmware_bridge.plant import Plant
+
+START_TIMEOUT_S = 10.0
+
+
+def host_program(table: LimitTable) -> Path:
+    """The program, built with this body's limits compiled in."""
+    return build(
+        Target(
+            name="companion-firmware",
+            sources=(*CORE, "port_host.c"),
+            headers={"protocol_gen.h": protocol_header(), "limits_gen.h": limits_header(table)},
+        )
+    )
+
+
+class HostFirmware:
+    """A running firmware process; `port` is its serial port. Ends with its parent thread."""
+
+    def __init__(
+        self,
+        table: LimitTable,
+        plant: Plant,
+        clock_start_us: int = CLOCK_START_US,
+        uid: str = "host",
+        fifo: int = 0,
+    ) -> None:
+        if plant.fd is None:
+            raise LinkError("firmware process: its plant has no file; make it with Plant.create()")
+        command = [
+            str(host_program(table)), "--plant-fd", str(plant.fd),
+            "--clock-start-us", str(clock_start_us), "--uid", uid, "--fifo", str(fifo),
+        ]  # fmt: skip
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, pass_fds=[plant.fd]
+        )
+        self.port = self._read_port()
+
+    def _read_port(self) -> str:
+        assert self.process.stdout is not None
+        stdout = self.process.stdout.fileno()
+        ready, _, _ = select.select([stdout], [], [], START_TIMEOUT_S)
+        port = os.read(stdout, 256).decode().strip() if ready else ""
+        self.process.stdout.close()
+        if not port:
+            self.process.kill()
+            code = self.process.wait()
+            raise LinkError(f"firmware process: exit code {code} before it had a port; see stderr")
+        return port
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self.process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self.process.poll() is None
+
+    def stop(self, timeout_s: float = 2.0) -> int:
+        """Ask it to park the motors and end; returns its exit code."""
+        self.process.terminate()
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+    def kill(self) -> None:
+        """Kill it at once, as a power cut would."""
+        self.process.kill()
+        self.process.wait()
