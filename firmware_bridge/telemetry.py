@@ -52,6 +52,20 @@ class Identity:
     nonce: int
     reset_cause: protocol.ResetCause
 
+    def refusal(self, schema: int, layout: int, body: str) -> str:
+        """Why a host of that schema and layout refuses this MCU; empty: it does not."""
+        if (self.major, self.schema) != (protocol.MAJOR, schema):
+            return (
+                f"firmware speaks schema {self.major}.{self.schema:08x}, "
+                f"this host {protocol.MAJOR}.{schema:08x}; run `companion flash`"
+            )
+        if self.layout != layout:
+            return (
+                f"firmware is built for another body (layout {self.layout:08x}), this host for "
+                f"{body} ({layout:08x}); run `companion flash` or name that body"
+            )
+        return "" if self.session else "firmware refused the session; power-cycle it"
+
 
 @dataclass(frozen=True, slots=True)
 class Power:
