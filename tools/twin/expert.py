@@ -25,7 +25,7 @@ SPEED_MAX_M_S, TURN_MAX_RAD_S = 0.6, 2.2
 TURN_1_S = 2.2
 HEAD_1_S = 4.0
 REACH_M, WALL_REACH_M, PERSON_REACH_M = 0.5, 0.4, 0.55
-PUSH_MAX_M_S = 0.9
+PULL_MAX_M_S, PUSH_MAX_M_S = 0.75, 1.3
 
 Vector = tuple[float, float]
 
@@ -79,10 +79,10 @@ def _force(twin: Twin) -> Vector:
     dx, dy = target.x - x, target.y - y
     distance = math.hypot(dx, dy) + 1e-6
     ux, uy = dx / distance, dy / distance
-    pull = _clip(APPROACH_1_S * (distance - twin.scenario.desired_distance_m), 0.7)
-    along = FOLLOW_SHARE * (target.vx * ux + target.vy * uy)
-    fx, fy = (pull + along) * ux, (pull + along) * uy
-    toward = pull + along
+    error = distance - twin.scenario.desired_distance_m
+    toward = APPROACH_1_S * error + FOLLOW_SHARE * (target.vx * ux + target.vy * uy)
+    toward = _clip(toward, PULL_MAX_M_S)
+    fx, fy = toward * ux, toward * uy
     for px, py, reach, gap in _things(twin, x, y):
         push = _push(gap, reach)
         if push == 0.0:

@@ -15,6 +15,7 @@ from tools.twin.scenario import Scenario
 ROOM_HALF_M = 3.2
 ROOM_HEIGHT_M = 2.6
 PILLAR_RADIUS_M = 0.06
+GAP_M = 0.75  # between two things: twice the robot's width
 ATTEMPTS = 400
 
 Rgb = tuple[float, float, float]
@@ -96,13 +97,13 @@ def _attempt(rng: np.random.Generator, scenario: Scenario) -> Scene | None:
     target = _ahead(rng, scenario, robot, yaw)
     if target is None:
         return None
-    taken = [(robot, 0.75), (target, 0.45), (0.5 * (robot + target), 0.45)]
+    taken = [(robot, 0.4), (target, 0.1), (0.5 * (robot + target), 0.1)]
     pillars = int(rng.integers(scenario.occluders[0], scenario.occluders[1] + 1))
     standing = int(rng.integers(scenario.obstacles[0], scenario.obstacles[1] + 1))
     obstacles = []
     for i in range(standing + pillars):
         drawn = _pillar(rng) if i >= standing else _furniture(rng)
-        spot = _free_spot(rng, taken, drawn.radius_m + 0.42, 2.75)
+        spot = _free_spot(rng, taken, drawn.radius_m + GAP_M, 2.75)
         if spot is None:
             return None
         taken.append((spot, drawn.radius_m))
