@@ -135,7 +135,7 @@ class McapSink:
                 "recording needs foxglove-sdk, which is not installed; pip install foxglove-sdk"
             ) from error
         path.parent.mkdir(parents=True, exist_ok=True)
-        context = foxglove.Context()
+        context = self._context = foxglove.Context()  # channels close when their context goes
         self.path = path
         self._writer = foxglove.open_mcap(
             path, context=context, writer_options=MCAPWriteOptions(chunk_size=CHUNK_BYTES)

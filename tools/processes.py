@@ -9,7 +9,7 @@ import select
 from pathlib import Path
 
 from runtime.channels import Channels
-from runtime.clock import now_ns, now_us
+from runtime.clock import now_ns, now_us, sleep_until
 from runtime.process import Heartbeat, StopFlag, quiet_memory, run_periodic
 from tools.compose import Setup
 
@@ -48,7 +48,7 @@ def controller(setup: Setup, channels: Channels, port: str, stop: StopFlag) -> N
         # every way out parks: the MCU stops with its own deceleration, then cuts the enable line
         deadline = now_ns() + PARK_NS
         part.park(now_ns())
-        while now_ns() < deadline and not link.is_safe:
+        while now_ns() < deadline and int(link.sensors[0]["mcu_mode"]) != 0:
             select.select([transport.fileno()], [], [], FALLBACK_S)
             link.step(now_ns())
         transport.close()
@@ -153,17 +153,37 @@ def recorder(setup: Setup, channels: Channels, log: Path, stop: StopFlag) -> Non
 
 
 def twin(setup: Setup, channels: Channels, plant_fd: int, stop: StopFlag) -> None:
-    """The twin in real time."""
+    """The twin in real time: physics in 2 ms steps, a frame every 50 ms, truth every 10 ms."""
     from firmware_bridge.plant import Plant
-    from tools.twin.process import run_twin
+    from tools.twin.twin import Twin
 
+    period_ns, frame_ns, truth_ns = 2_000_000, 1_000_000_000 // setup.body.frame_hz, 10_000_000
+    start = now_ns()
+    world = Twin(setup.body, setup.settings.seed, Plant.attach(plant_fd), start_ns=start)
+    camera, truth = channels.writer("camera", "twin"), channels.writer("truth", "twin")
     heartbeat = Heartbeat(channels, "twin")
     quiet_memory()
-    run_twin(
-        setup.body, setup.settings.seed, Plant.attach(plant_fd),
-        channels.writer("camera", "twin"), channels.writer("truth", "twin"),
-        heartbeat, lambda: stop.requested,
-    )  # fmt: skip
+    due = now_ns()
+    next_frame = next_truth = due
+    world.skip_to(due)
+    while not stop.requested:
+        t = now_ns()
+        # far behind (a stalled machine): physics skips time rather than racing after it
+        if t - world.now_ns > 200_000_000:
+            world.skip_to(t - 20_000_000)
+        world.step_to(t)
+        if t >= next_frame:
+            next_frame = max(next_frame + frame_ns, t)
+            camera.record["pixels"] = world.render()
+            camera.record["number"] += 1
+            camera.publish(world.now_ns)
+        if t >= next_truth:
+            next_truth = max(next_truth + truth_ns, t)
+            world.truth(truth.record)
+            truth.publish(world.now_ns)
+        heartbeat.step(t)
+        due = max(due + period_ns, now_ns())
+        sleep_until(due)
 
 
 def console(setup: Setup, channels: Channels, port: int, stop: StopFlag) -> None:

@@ -69,6 +69,7 @@ def main(args: argparse.Namespace) -> int:
     if settings.lockstep and settings.duration_s <= 0:
         settings = replace(settings, duration_s=60.0)
     setup = prepare(settings)
+    setup.folder.mkdir(parents=True, exist_ok=True)
     if settings.lockstep:
         return _lockstep(setup)
     if sys.platform != "linux":

@@ -110,6 +110,10 @@ class Twin:
         while self.now_ns + STEP_NS <= now_ns:
             self._step()
 
+    def skip_to(self, now_ns: int) -> None:
+        """Let time pass without physics: a stalled machine must not be raced after."""
+        self.now_ns = max(self.now_ns, now_ns)
+
     def _step(self) -> None:
         data = self.data
         if self.steps % SLOW_STEPS == 0:

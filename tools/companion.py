@@ -1,0 +1,110 @@
+"""The `companion` command: one table of verbs, one place where errors become exit codes.
+
+Exit codes: 0 done, 1 failed, 2 wrong use, 3 done but degraded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from dataclasses import dataclass
+
+from firmware_bridge.errors import BridgeError
+from models.errors import ModelError
+from runtime.errors import ConfigError, RuntimeFault
+
+FAILED, USAGE = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One verb: its words, the module with `add_arguments` and `main`, and one line of help."""
+
+    words: tuple[str, ...]
+    module: str
+    help: str
+    function: str = "main"
+    arguments: str = "add_arguments"
+
+
+VERBS = (
+    Verb(("run",), "tools.run", "run the robot, or its twin, and tell the story"),
+    Verb(("why",), "tools.why", "why is it not moving? walks power, link, mode, limits, policy, operator"),
+    Verb(("doctor",), "tools.doctor", "what is installed, plugged in and allowed on this machine"),
+    Verb(("link", "watch"), "tools.link", "decoded messages of a port, live", "watch", "add_watch"),
+    Verb(("link", "stats"), "tools.link", "rates, errors and round trip of a port", "stats", "add_stats"),
+    Verb(("firmware", "build"), "tools.firmware", "build the MCU's core for this machine"),
+    Verb(("model", "train"), "tools.model", "train a bundle from twin data", "train", "add_train"),
+    Verb(("model", "evaluate"), "tools.model", "closed loop on fresh seeds", "evaluate", "add_evaluate"),
+    Verb(("model", "list"), "tools.model", "bundles and whether they can be used here", "list_bundles", "add_list"),
+    Verb(("model", "parity"), "tools.model", "golden vectors on every backend of this machine", "parity", "add_parity"),
+    Verb(("engine", "build"), "tools.engine", "build TensorRT engines for this GPU"),
+    Verb(("planner", "serve"), "tools.planner", "serve goals as sequences of skills over ZeroMQ", "serve", "add_serve"),
+    Verb(("plan",), "tools.planner", "ask the planner what it would propose for a goal", "plan", "add_plan"),
+    Verb(("log", "info"), "tools.log", "what is in a log", "info", "add_info"),
+    Verb(("log", "recover"), "tools.log", "copy the readable part of a cut log", "recover", "add_recover"),
+    Verb(("bench",), "tools.bench", "speed, as ratios against named baselines"),
+    Verb(("config", "show"), "tools.config", "the resolved configuration", "show", "add_show"),
+    Verb(("config", "check"), "tools.config", "check a body file and robot.toml", "check", "add_check"),
+    Verb(("version",), "tools.version", "versions of the product and of what it stands on"),
+)  # fmt: skip
+GROUPS = {
+    "link": "the wire to the motor controller",
+    "firmware": "the motor controller's program",
+    "model": "world models and policies",
+    "engine": "TensorRT engines",
+    "planner": "the slow planner",
+    "log": "the black box",
+    "config": "configuration",
+}
+
+
+def build_parser(argv: list[str]) -> argparse.ArgumentParser:
+    """The parser; only the asked verb's module is imported."""
+    parser = argparse.ArgumentParser(
+        prog="companion",
+        description="On-board controller of a companion robot.",
+        epilog="Exit codes: 0 done, 1 failed, 2 wrong use, 3 done but degraded.",
+    )
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    groups: dict[str, argparse._SubParsersAction[argparse.ArgumentParser]] = {}
+    for verb in VERBS:
+        target = verbs
+        if len(verb.words) == 2:
+            group = verb.words[0]
+            if group not in groups:
+                inner = verbs.add_parser(group, help=GROUPS[group], description=GROUPS[group])
+                groups[group] = inner.add_subparsers(title="verbs", metavar="VERB", required=True)
+            target = groups[group]
+        sub = target.add_parser(verb.words[-1], help=verb.help, description=verb.help)
+        if tuple(argv[: len(verb.words)]) == verb.words:
+            module = importlib.import_module(verb.module)
+            getattr(module, verb.arguments)(sub)
+            sub.set_defaults(run=getattr(module, verb.function))
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = build_parser(argv)
+    args = parser.parse_args(argv)
+    try:
+        return int(args.run(args))
+    except ConfigError as error:
+        print(f"companion: {error}", file=sys.stderr)
+        return USAGE
+    except (RuntimeFault, ModelError, BridgeError) as error:
+        print(f"companion: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("companion: stopped by Ctrl-C", file=sys.stderr)
+        return FAILED
+    except OSError as error:
+        print(f"companion: {error.filename or 'the system'}: {error.strerror}", file=sys.stderr)
+        return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
