@@ -1,6 +1,6 @@
 #include "codec.h"
 
-#include <string.h>
+#include "bytes.h"
 
 /* 16 entries: half-byte steps cost 64 bytes of flash; a 160-byte period takes about a microsecond. */
 static const uint16_t CRC_TABLE[16] = {

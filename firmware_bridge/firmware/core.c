@@ -1,7 +1,6 @@
 /* Time and motors: the 1 kHz tick. */
+#include "bytes.h"
 #include "core.h"
-
-#include <string.h>
 
 #define BRAKE_US 300000 /* enabled after leaving ACTIVE: the longest stop ramp, and a margin */
 #define TELEMETRY_LATE_US 50000 /* catching up from further behind: that report is of no use */

@@ -1,7 +1,6 @@
 /* The host's messages. */
+#include "bytes.h"
 #include "core.h"
-
-#include <string.h>
 
 #define TTL_MIN_MS 20
 #define TTL_MAX_MS 200

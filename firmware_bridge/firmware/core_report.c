@@ -1,7 +1,6 @@
 /* Telemetry: IMU and STATE back to back once per control period; the rest in between. */
+#include "bytes.h"
 #include "core.h"
-
-#include <string.h>
 
 void core_send(core *c, uint8_t type, uint64_t t_us, const void *payload, size_t size) {
     uint8_t body[MAX_BODY];

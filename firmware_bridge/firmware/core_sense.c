@@ -1,7 +1,6 @@
 /* What is measured, and what of it stops the motors. */
+#include "bytes.h"
 #include "core.h"
-
-#include <string.h>
 
 #define HEARTBEAT_STOP_US 250000
 #define HEARTBEAT_LOST_US 1000000
