@@ -24,6 +24,8 @@ FOLLOW_SHARE = 0.5  # of the person's own velocity, fed forward
 SPEED_MAX_M_S, TURN_MAX_RAD_S = 0.6, 2.2
 TURN_1_S = 2.2
 HEAD_1_S = 4.0
+FRONT_RAD, BACK_RAD = math.radians(100), math.radians(150)
+CLEARANCE_M, CLEARANCE_1_S = 0.06, 1.5
 REACH_M, WALL_REACH_M, PERSON_REACH_M = 0.5, 0.4, 0.55
 PULL_MAX_M_S, PUSH_MAX_M_S = 0.75, 1.3
 
@@ -36,13 +38,12 @@ def expert(twin: Twin) -> npt.NDArray[np.float32]:
     person_x, person_y = twin.person_base_m()
     bearing = math.atan2(person_y, person_x)
     size = math.hypot(forward, left)
-    angle = math.atan2(left, forward)
-    # 0 when the force points sideways: no jump between driving on and backing up
-    steer = 0.5 * math.sin(2 * angle) if abs(math.cos(angle)) < 0.7 else _folded(angle)
+    steer = _steer(math.atan2(left, forward))
     weight = size / (size + 0.2)
     turn = TURN_1_S * (weight * steer + (1 - weight) * bearing)
     turn = _clip(turn, TURN_MAX_RAD_S)
     speed = _clip(forward, SPEED_MAX_M_S) * max(0.0, 1 - abs(turn) / 4.0)
+    speed = _clear_of_things(twin, speed)
     return _action(twin, speed, turn, bearing, math.hypot(person_x, person_y))
 
 
@@ -118,9 +119,32 @@ def _push(gap_m: float, reach_m: float) -> float:
     return min(PUSH_MAX_M_S, 0.12 * (1 / near - 1 / reach_m))
 
 
-def _folded(angle: float) -> float:
-    """The turn that lines the base up with a direction, forwards or backwards."""
-    return angle if abs(angle) <= math.pi / 2 else angle - math.copysign(math.pi, angle)
+def _steer(angle: float) -> float:
+    """The turn that lines the base up with a direction: forwards up to 100 degrees, else backing.
+
+    In between it falls steeply instead of jumping; no continuous rule can do without that.
+    """
+    size = abs(angle)
+    if size > BACK_RAD:
+        return angle - math.copysign(math.pi, angle)
+    if size > FRONT_RAD:
+        share = (size - FRONT_RAD) / (BACK_RAD - FRONT_RAD)
+        size = FRONT_RAD + share * (BACK_RAD - math.pi - FRONT_RAD)
+    return math.copysign(1.0, angle) * size
+
+
+def _clear_of_things(twin: Twin, speed: float) -> float:
+    """Never approach anything faster than the gap to it allows."""
+    x, y, yaw = twin.pose()
+    ahead_x, ahead_y = math.cos(yaw), math.sin(yaw)
+    for px, py, _, gap in _things(twin, x, y):
+        if gap > REACH_M:
+            continue
+        toward = -(px * ahead_x + py * ahead_y) / (math.hypot(px, py) + 1e-9)
+        allowed = CLEARANCE_1_S * max(0.0, gap - CLEARANCE_M)
+        if toward * speed > allowed:
+            speed = allowed / toward
+    return speed
 
 
 def _clip(value: float, limit: float) -> float:
