@@ -26,6 +26,7 @@ from tools.twin.people import People, Walker
 from tools.twin.scenario import Scenario
 from tools.twin.scene import draw_scene
 from tools.twin.sensors import ImuModel, Sensors
+from tools.twin.specimen import CAMERA, IMU, PEOPLE, SCENE
 from tools.twin.truth import TRUTH
 from tools.twin.world import HIP_M, STEP_S, TARGET, build
 
@@ -76,7 +77,7 @@ class Twin:
     def reset(self) -> None:
         """Back to the seed's first state."""
         scene_rng, people_rng, imu_rng, camera_rng = (
-            np.random.default_rng((self.seed, purpose)) for purpose in range(4)
+            np.random.default_rng((self.seed, purpose)) for purpose in (SCENE, PEOPLE, IMU, CAMERA)
         )
         self.scene = draw_scene(scene_rng, self.scenario)
         roll, pitch = (float(a) for a in imu_rng.normal(0, ImuModel().mount_rad, 2))
@@ -174,7 +175,7 @@ class Twin:
         cosine, sine = math.cos(yaw), math.sin(yaw)
         return cosine * dx + sine * dy, -sine * dx + cosine * dy
 
-    def truth(self, out: np.void) -> None:
+    def truth(self, out: np.void | npt.NDArray[np.void]) -> None:
         """Fill one TRUTH record; `person_px` is that of the newest frame."""
         x, y, yaw = self.pose()
         forward, left = self.person_base_m()
