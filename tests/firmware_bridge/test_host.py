@@ -1,0 +1,237 @@
+"""The firmware process on its pty, in real time: ports, deaths, stalls. Functions, not timing."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from firmware_bridge import protocol
+from firmware_bridge.errors import LinkError
+from firmware_bridge.host import HostFirmware, host_program
+from firmware_bridge.link import Link, LinkState
+from firmware_bridge.plant import Plant
+from firmware_bridge.probe import probe
+from firmware_bridge.protocol import Ack, Fault, Mode
+from firmware_bridge.serial_port import SerialTransport
+
+now = time.monotonic_ns
+
+
+class Robot:
+    """A firmware process, an ideal plant and a link, pumped from the test."""
+
+    def __init__(self, table) -> None:
+        self.table = table
+        self.plant = Plant.create()
+        self.plant.write_sensors()
+        self.firmware = HostFirmware(table, self.plant, uid="twin-7")
+        self.link = Link(SerialTransport(self.firmware.port), table)
+        self.target = np.zeros(len(table.joints), np.int16)
+        self.driving = False
+
+    def pump(self, seconds: float, until=lambda: False) -> bool:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.sense()
+            fd = self.link.fileno()
+            if fd is None:
+                time.sleep(0.002)
+            else:
+                select.select([fd], [], [], 0.002)
+            seen = self.link.sensors_seq
+            self.link.step(now())
+            if self.driving and self.link.sensors_seq != seen:
+                self.link.send_motion(now(), self.target, 0xFFFF, 200)
+            if until():
+                return True
+        return False
+
+    def sense(self) -> None:
+        self.plant.sensors["imu_seq"] += 1
+        target = self.plant.read_outputs().target
+        self.plant.sensors["velocity_mrad_s"][:2] = target[:2]
+        self.plant.write_sensors()
+
+    def armed(self) -> Robot:
+        assert self.pump(5, lambda: self.link.ready), self.link.status
+        self.link.arm(now(), Mode.ACTIVE)
+        assert self.pump(2, lambda: self.link.answer(protocol.ARM) is Ack.OK)
+        return self
+
+    def rolling(self) -> Robot:
+        self.armed()
+        self.target[:2] = 4000
+        self.driving = True
+        assert self.pump(3, lambda: self.wheels == [4000, 4000])
+        return self
+
+    @property
+    def wheels(self) -> list[int]:
+        return self.plant.read_outputs().target[:2].tolist()
+
+    def end(self) -> None:
+        self.link.close()
+        if self.firmware.alive:
+            self.firmware.kill()
+        self.plant.close()
+
+
+@pytest.fixture
+def robot(table):
+    robot = Robot(table)
+    yield robot
+    robot.end()
+
+
+def test_drives_and_parks_on_sigterm(robot):
+    robot.rolling()
+    assert robot.link.identity.uid == "twin-7"
+    assert robot.link.status.rtt_us < 50_000
+    age_ns = now() - int(robot.link.sensors["t_ns"][0])
+    assert -1e6 < age_ns < 200e6
+    assert robot.firmware.stop() == 0
+    assert robot.wheels == [0, 0]
+    assert not robot.plant.outputs.enable
+
+
+def test_kill_is_seen_by_both_sides(robot):
+    """The watchdog counter stands still for the twin; the link says that the port ended."""
+    robot.rolling()
+    robot.firmware.kill()
+    count = robot.plant.read_outputs().tick_count
+    robot.pump(0.3)
+    assert robot.plant.read_outputs().tick_count == count
+    assert robot.link.status.state is LinkState.DISCONNECTED
+    assert not robot.link.send_motion(now(), robot.target, 0xFFFF, 60)
+
+
+def test_killed_host_stops_the_wheels_and_the_next_one_takes_over(robot):
+    robot.rolling()
+    robot.link.close()
+    end = time.monotonic() + 2
+    while robot.wheels != [0, 0]:
+        robot.sense()
+        time.sleep(0.002)
+        assert time.monotonic() < end
+    robot.link = Link(SerialTransport(robot.firmware.port), robot.table)
+    robot.driving = False
+    assert robot.pump(5, lambda: robot.link.ready)
+    assert robot.pump(2, lambda: robot.link.sensors["mcu_mode"][0] == Mode.SAFE)
+    robot.rolling()
+
+
+def test_a_stalled_process_catches_up(robot):
+    """Time comes from a free-running counter: after a stall no tick is missing."""
+    robot.armed()
+    start_count, start = robot.plant.read_outputs().tick_count, now()
+    robot.firmware.process.send_signal(signal.SIGSTOP)
+    time.sleep(0.3)
+    robot.firmware.process.send_signal(signal.SIGCONT)
+    robot.pump(0.3)
+    elapsed_ms = (now() - start) / 1e6
+    ticks = robot.plant.read_outputs().tick_count - start_count
+    assert abs(ticks - elapsed_ms) < 60
+    assert ticks > 500
+    assert robot.pump(5, lambda: robot.link.ready)
+
+
+def test_ends_with_its_parent(table):
+    plant = Plant.create()
+    program = str(host_program(table))
+    script = (
+        "import subprocess, sys, time\n"
+        f"p = subprocess.Popen([{program!r}, '--plant-fd', {str(plant.fd)!r}],"
+        f" pass_fds=[{plant.fd}], stdout=subprocess.PIPE)\n"
+        "p.stdout.readline(); print(p.pid, flush=True); time.sleep(60)\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script], pass_fds=[plant.fd], stdout=subprocess.PIPE
+    )
+    pid = int(parent.stdout.readline())
+    parent.stdout.close()
+    os.kill(pid, 0)
+    parent.kill()
+    parent.wait()
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        count = plant.read_outputs().tick_count
+        time.sleep(0.05)
+        if plant.read_outputs().tick_count == count:
+            break
+    assert plant.read_outputs().tick_count == count
+    plant.close()
+
+
+def test_busy_port(robot):
+    with pytest.raises(LinkError, match="busy"):
+        SerialTransport(robot.firmware.port)
+
+
+def test_no_such_port():
+    with pytest.raises(LinkError, match="no such port"):
+        SerialTransport("/dev/companion-none")
+
+
+def test_not_a_port(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(LinkError, match="cannot be opened as a serial port"):
+        SerialTransport(str(tmp_path / "file"))
+
+
+def test_a_port_that_is_no_mcu(table):
+    master, slave = pty.openpty()
+    link = Link(SerialTransport(os.ttyname(slave)), table)
+    try:
+        os.write(master, b"login: \r\n\0\0garbage\0")
+        with pytest.raises(LinkError, match="no MCU of ours"):
+            probe(link, 0.4, now)
+        assert link.bytes_in > 0
+    finally:
+        link.close()
+        os.close(master)
+        os.close(slave)
+
+
+def test_probe_names_the_other_body(robot, table):
+    robot.link.close()
+    other = dataclasses.replace(table, body="other")
+    robot.link = Link(SerialTransport(robot.firmware.port), other)
+    with pytest.raises(LinkError, match="another body"):
+        probe(robot.link, 2, now)
+
+
+def test_replugged_port_is_opened_again(robot):
+    robot.armed()
+    robot.link._disconnect(now(), OSError("unplugged"))
+    assert robot.link.status.reason == "unplugged"
+    assert robot.pump(5, lambda: robot.link.ready)
+    robot.armed()
+
+
+def test_stop_input_cuts_without_the_host(robot):
+    robot.rolling()
+    robot.plant.sensors["stop_input"] = 0
+    robot.plant.write_sensors()
+    end = time.monotonic() + 1
+    while robot.plant.read_outputs().enable:
+        assert time.monotonic() < end
+    assert robot.wheels == [0, 0]
+    assert robot.pump(1, lambda: robot.link.fault.latched == Fault.STOP_INPUT)
+
+
+def test_bad_command_lines(table):
+    program = host_program(table)
+    bad = {"--plant-fd 99": b"plant memory", "": b"--plant-fd", "--x 1": b"--x"}
+    for arguments, words in bad.items():
+        result = subprocess.run([program, *arguments.split()], capture_output=True)
+        assert result.returncode in (1, 2)
+        assert words in result.stderr
