@@ -107,10 +107,9 @@ class TensorRtSession:
 
     precision = "fp32"
 
-    def __init__(self, bundle: Bundle, graph: str, folder: Path | None = None) -> None:
+    def __init__(self, bundle: Bundle, graph: str, folder: Path) -> None:
         self.name = graph
         self._trt, self._cuda = import_tensorrt(), import_cuda()
-        folder = folder or bundle.path / "engines"
         path = engine_path(folder, bundle, graph, self._trt, self._cuda)
         if not path.is_file():
             raise GraphError(f"no engine for {graph} here ({path.name}); run `companion engine build`")

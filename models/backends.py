@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from models.backend import Loader, Session
 from models.backend_onnxruntime import OnnxRuntimeSession
 from models.bundle import Bundle
@@ -14,14 +16,12 @@ def _ort(backend: str) -> Loader:
     return load
 
 
-def _tensorrt(bundle: Bundle, graph: str) -> Session:
-    from models.backend_tensorrt import TensorRtSession  # heavy and rarely there
+def loaders(engines: Path) -> dict[str, Loader]:
+    """All backends; TensorRT plans are looked for in `engines`."""
 
-    return TensorRtSession(bundle, graph)
+    def tensorrt(bundle: Bundle, graph: str) -> Session:
+        from models.backend_tensorrt import TensorRtSession  # heavy and rarely there
 
+        return TensorRtSession(bundle, graph, engines)
 
-LOADERS: dict[str, Loader] = {
-    "tensorrt": _tensorrt,
-    "ort-cuda": _ort("ort-cuda"),
-    "ort-cpu": _ort("ort-cpu"),
-}
+    return {"tensorrt": tensorrt, "ort-cuda": _ort("ort-cuda"), "ort-cpu": _ort("ort-cpu")}

@@ -28,7 +28,9 @@ class PlannerLink(Protocol):
 
     alive: bool
 
-    def step(self, now_ns: int, observation: dict[str, float]) -> Proposal | None:
+    def step(
+        self, now_ns: int, observation: dict[str, float], belief: Float32
+    ) -> Proposal | None:
         """Exchange what is due; a proposal that has come, if any."""
 
     def refuse(self, proposal: Proposal, reason: str) -> None:
@@ -149,9 +151,10 @@ class Mind:
         observation = {
             "mode": float(self._status.record["mode"]),
             "frame": float(self._belief.record["number"]),
+            "skill": float(SKILLS[self.skill].index),
             "battery_v": float(self._status.record["battery_v"]),
         }
-        proposal = self.planner.step(now_ns, observation)
+        proposal = self.planner.step(now_ns, observation, self._belief.record["belief"])
         if self.planner.alive != self._planner_was_alive:
             self._planner_was_alive = self.planner.alive
             event = Event.PLANNER_BACK if self.planner.alive else Event.PLANNER_LOST

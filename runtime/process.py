@@ -45,6 +45,14 @@ def set_priority(fifo: int) -> bool:
     return True
 
 
+def try_fifo() -> bool:
+    """Whether real-time priority is allowed, without keeping it."""
+    if not set_priority(1):
+        return False
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    return True
+
+
 def spawn(start: Callable[[StopFlag], None], fifo: int) -> int:
     """Fork a child that runs `start(stop)`; its process id.
 

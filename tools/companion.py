@@ -81,7 +81,7 @@ def build_parser(argv: list[str]) -> argparse.ArgumentParser:
         if tuple(argv[: len(verb.words)]) == verb.words:
             module = importlib.import_module(verb.module)
             getattr(module, verb.arguments)(sub)
-            sub.set_defaults(run=getattr(module, verb.function))
+            sub.set_defaults(handler=getattr(module, verb.function))
     return parser
 
 
@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = build_parser(argv)
     args = parser.parse_args(argv)
     try:
-        return int(args.run(args))
+        return int(args.handler(args))
     except ConfigError as error:
         print(f"companion: {error}", file=sys.stderr)
         return USAGE

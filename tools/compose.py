@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.backend import Budget, Chosen, select
-from models.backends import LOADERS
+from models.backends import loaders
 from models.bundle import Bundle, find_bundle, load_bundle
 from models.errors import GraphError
 from calibration.camera import LensCamera
@@ -36,6 +36,17 @@ ROBOT_BACKENDS: dict[str, tuple[str, ...]] = {
 }
 # What a graph may take at start (p90 of 50 runs), in real time; lockstep counts no wall time.
 GRAPH_BUDGET_US = {"observe": 20_000.0, "imagine": 15_000.0, "decode": 15_000.0, "policy": 3_000.0}
+
+
+def engines_folder() -> Path:
+    """Where TensorRT engines lie: on a robot under /var/lib, elsewhere in the user's cache."""
+    system = Path("/var/lib/companion/engines")
+    if system.is_dir():
+        return system
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(cache) if cache else Path.home() / ".cache") / "companion" / "engines"
+
+
 DEFAULT_BUNDLE = "companion-follow"
 
 
@@ -58,6 +69,7 @@ class RunSettings:
     accept_unvalidated: bool = False
     page_port: int = 0
     planner: str = ""
+    goal: str = ""
     stay: bool = False
     backends: dict[str, tuple[str, ...]] = field(default_factory=lambda: dict(TWIN_BACKENDS))
     allow_development_key: bool = False
@@ -151,7 +163,7 @@ def twin_goal(seed: int) -> Float32:
 
 def choose(setup: Setup, graph: str, budget: Budget | None) -> Chosen:
     """Select one graph's backend by proof."""
-    return select(setup.bundle, graph, setup.settings.backends[graph], LOADERS, budget)
+    return select(setup.bundle, graph, setup.settings.backends[graph], loaders(engines_folder()), budget)
 
 
 def open_world(setup: Setup, budget: Budget | None = None) -> tuple[World, list[Chosen]]:

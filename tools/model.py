@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from models.backend import golden_error
-from models.backends import LOADERS
+from models.backends import loaders
 from models.bundle import BUNDLES, find_bundle, load_bundle
 from models.errors import BundleError, GraphError
 from models.manifest import GRAPHS
 from runtime.body import load_body
 from runtime.errors import ConfigError
-from tools.compose import DEFAULT_BUNDLE
+from tools.compose import DEFAULT_BUNDLE, engines_folder
 
 
 def add_train(parser: argparse.ArgumentParser) -> None:
@@ -154,7 +154,7 @@ def parity(args: argparse.Namespace) -> int:
     golden = bundle.golden()
     found: dict[str, dict[str, Any]] = {}
     failed = False
-    for name, loader in LOADERS.items():
+    for name, loader in loaders(engines_folder()).items():
         for graph in GRAPHS:
             try:
                 session = loader(bundle, graph)

@@ -120,7 +120,7 @@ def mind(setup: Setup, channels: Channels, stop: StopFlag) -> None:
     if setup.settings.planner:
         from runtime.planner_link import ZmqPlannerLink
 
-        planner = ZmqPlannerLink(setup.settings.planner, now_ns())
+        planner = ZmqPlannerLink(setup.settings.planner, setup.settings.goal, now_ns())
     config = MindConfig(
         skill=setup.settings.skill,
         goal=setup.goal(),

@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--accept-unvalidated", action="store_true", help="robot: engage a bundle without recorded validation on this body, at 0.2 m/s")
     add("--page-port", type=int, default=0, metavar="N", help="port of the page on loopback (default: a free one)")
     add("--planner", default="", metavar="ADDRESS", help="a planner to listen to, as tcp://127.0.0.1:5560")
+    add("--goal", default="", metavar="TEXT", help="what the planner is asked for, as 'follow for 20 s, then wait 5 s'")
     add("--stay", action="store_true", help="go on after --duration while a page is connected (make run does)")
 
 
@@ -53,13 +54,15 @@ def settings_of(args: argparse.Namespace) -> RunSettings:
         raise ConfigError("--lockstep runs the twin on virtual time; leave out --target robot")
     if args.duration < 0:
         raise ConfigError(f"--duration {args.duration:g} is negative; give seconds, or 0 for until Ctrl-C")
+    if args.goal and not args.planner:
+        raise ConfigError("--goal is what a planner is asked for; give --planner tcp://127.0.0.1:5560 too")
     backends = {"backends": dict(ROBOT_BACKENDS)} if robot else {}
     return RunSettings(
         body=args.body, target=args.target, firmware=firmware, camera=camera, skill=args.skill,
         duration_s=args.duration, headless=args.headless, seed=args.seed, lockstep=args.lockstep,
         record=args.record, report=args.report, bundle=args.bundle,
         accept_unvalidated=args.accept_unvalidated, page_port=args.page_port,
-        planner=args.planner, stay=args.stay, **backends,
+        planner=args.planner, stay=args.stay, goal=args.goal, **backends,
     )  # fmt: skip
 
 
