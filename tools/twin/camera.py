@@ -27,6 +27,8 @@ SUN = np.array([0.35, 0.25, 0.9], np.float32) / np.float32(np.sqrt(0.35**2 + 0.2
 AMBIENT = np.float32(0.5)
 SHADOW_M2 = np.float32(0.35**2)
 ROOM_CLASS = -1
+NEAR_M = 0.03
+MARGIN = 0.02  # normalised image coordinates, about a pixel
 
 
 def nominal_lens(body: Body) -> LensCamera:
@@ -72,7 +74,14 @@ class RayCamera:
         self._albedo = albedo(model, scene)
         self.classes = classes(model, scene)
         self._seen = np.flatnonzero(model.geom_group == SEEN)
-        self._bound = model.geom_rbound[self._seen] * 1.05 + 0.02
+        box = model.geom_aabb[self._seen]  # centre and half sizes
+        signs = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
+        self._corners = box[:, None, :3] + box[:, None, 3:] * signs  # (things, 8, 3)
+        self._mask = np.zeros((p.height, p.width), np.bool_)
+        x = optical[:, 0].reshape(p.height, p.width)
+        y = optical[:, 1].reshape(p.height, p.width)
+        self._column_low, self._column_high = x.min(0), x.max(0)
+        self._row_low, self._row_high = y.min(1), y.max(1)
         self._group = np.zeros(6, np.uint8)
         self._group[SEEN] = 1
         pixels = self._rays.shape[1]
@@ -96,7 +105,8 @@ class RayCamera:
         world = world_from_camera.astype(np.float32) @ self._rays
         world += (turned @ self._rays) * self._late_s
         self._world = world
-        self._reach = self._reachable(data, world)
+        sweep_rad = float(np.abs(rate).max() * abs(self._late_s[0]))
+        self._reach = self._reachable(data, world_from_camera, sweep_rad)
         self.geom.fill(ROOM_CLASS)
         count = len(self._reach)
         if count == 0:
@@ -119,21 +129,31 @@ class RayCamera:
         )
         self.geom[self._reach] = self._hit[:count]
 
-    def _reachable(self, data: mujoco.MjData, world: Float32) -> npt.NDArray[np.int64]:
-        """Indices of the rays that come near the bounding sphere of anything."""
-        offset = data.geom_xpos[self._seen] - self._origin
-        distance = np.sqrt((offset * offset).sum(1))
-        sine = np.minimum(self._bound / np.maximum(distance, 1e-6), 1.0)
-        cosine = np.sqrt(1 - sine * sine)
-        cosine[sine >= 1] = -1.0
-        toward = (offset / distance[:, None]).astype(np.float32) @ world  # (geoms, N)
-        near = (toward > cosine.astype(np.float32)[:, None]).any(0)
-        return np.flatnonzero(near)
+    def _reachable(
+        self, data: mujoco.MjData, world_from_camera: npt.NDArray[np.float64], sweep_rad: float
+    ) -> npt.NDArray[np.int64]:
+        """Indices of the pixels inside the box each thing fills in the image, and a margin."""
+        rotation = data.geom_xmat[self._seen].reshape(-1, 3, 3)
+        corners = np.einsum("kij,kcj->kci", rotation, self._corners)
+        corners += (data.geom_xpos[self._seen] - self._origin)[:, None]
+        seen = corners @ world_from_camera  # (things, 8, 3), camera: x forward, y left, z up
+        right_low, right_high = _span(-seen[:, :, 1], seen[:, :, 0])
+        down_low, down_high = _span(-seen[:, :, 2], seen[:, :, 0])
+        margin = MARGIN + 4 * sweep_rad
+        first_column = np.searchsorted(self._column_high, right_low - margin)
+        end_column = np.searchsorted(self._column_low, right_high + margin)
+        first_row = np.searchsorted(self._row_high, down_low - margin)
+        end_row = np.searchsorted(self._row_low, down_high + margin)
+        mask = self._mask
+        mask.fill(False)
+        for i in np.flatnonzero(seen[:, :, 0].max(1) > NEAR_M):
+            mask[first_row[i] : end_row[i], first_column[i] : end_column[i]] = True
+        return np.flatnonzero(mask)
 
     def image(self, people: People) -> npt.NDArray[np.uint8]:
         """(height, width, 3) uint8 RGB of the last look."""
         distance, index, hit = room.intersect(self._origin, self._world)
-        colour = self._atlas[index]  # (N, 3)
+        colour = self._atlas.take(index, axis=0)  # (N, 3)
         light = 1 / (1 + np.float32(0.012) * distance * distance)
         self._cast_shadows(light, index, hit, people)
         self._paint_things(colour, light)
@@ -175,6 +195,19 @@ class RayCamera:
         distance = self._distance[:count][met].astype(np.float32)
         colour[pixels] = self._albedo[self._hit[:count][met]] * shade[:, None]
         light[pixels] = 1 / (1 + np.float32(0.012) * distance * distance)
+
+
+def _span(
+    across: npt.NDArray[np.float64], depth: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Bounds of across / depth over each thing's corners, also where some lie behind the camera."""
+    ratio = across / np.maximum(depth, NEAR_M)
+    low, high = across.min(1), across.max(1)
+    near, far = np.maximum(depth.min(1), NEAR_M), np.maximum(depth.max(1), NEAR_M)
+    cut = depth.min(1) < NEAR_M
+    loose_low = np.where(low < 0, low / near, low / far)
+    loose_high = np.where(high > 0, high / near, high / far)
+    return np.where(cut, loose_low, ratio.min(1)), np.where(cut, loose_high, ratio.max(1))
 
 
 def _cross_matrix(v: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
