@@ -29,6 +29,7 @@ DRIVE_EXPIRY_NS = 250_000_000
 TELEOP_SPEED_M_S = 0.4
 TELEOP_TURN_RAD_S = 1.5
 OPERATOR_EXPIRY_NS = 2_000_000_000
+REARM_WAIT_NS = 1_000_000_000  # for the MCU to clear its latches
 IDLE_SKILL = 0
 LINK_STATES = list(LinkState)
 
@@ -79,6 +80,7 @@ class Controller:
         self._active_elsewhere: dict[tuple[str, int], Effect] = {}
         self._gestures: dict[str, int] = {}
         self._auto_engaged = False
+        self._rearm_until_ns = 0
         self._sensors_seq = 0
         self._skill = IDLE_SKILL
         self._conditions = Condition(0)
@@ -230,8 +232,13 @@ class Controller:
             count = int(operator[field])
             if count != self._gestures.setdefault(field, 0):
                 self._gestures[field] = count
-                out.add(signal)
                 self._on_gesture(now_ns, signal)
+                if signal is not Signal.REARM:
+                    out.add(signal)
+        if now_ns < self._rearm_until_ns and Event.MCU_STOP not in self._events.active:
+            self._rearm_until_ns = 0  # the MCU has let go of its latches
+            self._events.note(now_ns, Event.REARMED)
+            out.add(Signal.REARM)
         fresh = now_ns - int(operator["drive_t_ns"]) < DRIVE_EXPIRY_NS
         if operator["hold"] and fresh:
             out.add(Signal.DRIVE)
@@ -247,7 +254,7 @@ class Controller:
         elif signal is Signal.REARM and self.mode in (Mode.STOPPED, Mode.FAULT):
             self.link.arm(now_ns, McuMode.SAFE)  # latches are cleared in SAFE only
             self.link.clear(now_ns)
-            self._events.note(now_ns, Event.REARMED)
+            self._rearm_until_ns = now_ns + REARM_WAIT_NS
 
     def _enter(self, now_ns: int, before: Mode) -> None:
         if self.mode in MOVING:

@@ -16,6 +16,8 @@ from models.manifest import Threshold
 SURPRISE_CHANNELS = ("divergence", "image_error", "imu_error", "odometry", "rarity", "frozen", "dark")  # fmt: skip
 # Frames in a row above the threshold before a channel counts as an event: one odd frame is noise.
 PERSISTENCE = {"divergence": 4, "image_error": 4, "imu_error": 4, "odometry": 6, "rarity": 10, "frozen": 3, "dark": 3}  # fmt: skip
+# Channels that are yes or no: their level is no matter of training data.
+FLAGS = {"frozen": 0.5, "dark": 0.5}
 
 Float32 = npt.NDArray[np.float32]
 
@@ -25,7 +27,10 @@ class SurpriseMonitor:
 
     def __init__(self, thresholds: Mapping[str, Threshold]) -> None:
         self._limit = np.array(
-            [thresholds[c].event if c in thresholds else np.inf for c in SURPRISE_CHANNELS],
+            [
+                FLAGS.get(c, thresholds[c].event if c in thresholds else np.inf)
+                for c in SURPRISE_CHANNELS
+            ],
             np.float32,
         )
         self._need = np.array([PERSISTENCE[c] for c in SURPRISE_CHANNELS])

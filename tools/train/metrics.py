@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from runtime.surprise import SURPRISE_CHANNELS
+from runtime.surprise import FLAGS, SURPRISE_CHANNELS
 from tools.model import wilson
 from tools.train.pipeline import resign
 
 Results = dict[str, list[dict[str, Any]]]
-# Channels that are flags, not magnitudes.
-FLAGS = {"frozen": 0.5, "dark": 0.5}
 ALARM_MARGIN = 1.5  # times the largest run-long level of good runs: false alarms must be rare
 
 

@@ -25,7 +25,7 @@ HIP_M = 0.72
 WHEEL_KG, HEAD_KG, NECK_KG, EAR_KG = 0.4, 0.4, 0.1, 0.02
 # Centre of mass between axle and caster: braking at 4.95 m/s2 neither tips the body forward
 # nor unloads the wheels when reversing.
-CHASSIS_COM_X_M, CHASSIS_COM_Z_M = -0.045, -0.03
+CHASSIS_COM_X_M, CHASSIS_COM_Z_M = -0.06, -0.03
 WHEEL_KV = 1.0  # N m s/rad: 20 ms time constant with the body's weight
 SHORT_BRAKE_KV = 0.4  # kt^2 / R: what a short-circuited motor does without power
 HEAD_KP, HEAD_KV = 20.0, 0.55

@@ -1,0 +1,129 @@
+"""A bundle is refused as a whole: every kind of damage, each with a sentence that says what to do."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from models.backend import select
+from models.backends import loaders
+from models.bundle import BUNDLES, find_bundle, load_bundle
+from models.errors import BundleError, GraphError
+from models.manifest import GRAPHS
+from runtime.body import load_body
+
+NAME = "companion-follow"
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    shutil.copytree(BUNDLES / NAME, tmp_path / NAME)
+    return tmp_path / NAME
+
+
+@pytest.fixture
+def layout():
+    return load_body("companion").layout()
+
+
+def test_the_committed_bundle_loads_and_is_marked_development(layout) -> None:
+    loaded = load_bundle(find_bundle(NAME), layout)
+    assert loaded.signed_by == "development"
+    assert set(loaded.manifest.graphs) == set(GRAPHS)
+    assert sum(f.stat().st_size for f in loaded.path.iterdir()) < 20e6
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_every_graph_meets_its_golden_vectors(layout, graph: str) -> None:
+    loaded = load_bundle(find_bundle(NAME), layout)
+    chosen = select(loaded, graph, ["ort-cpu"], loaders(Path("nowhere")))
+    assert chosen.backend == "ort-cpu"
+    assert chosen.degraded is None
+    assert chosen.worst_error <= loaded.manifest.graphs[graph].tolerance["fp32"]
+
+
+@pytest.mark.parametrize("file", ["manifest.toml", "manifest.sig", "observe.onnx", "golden.npz"])
+def test_a_missing_file_is_named(bundle: Path, layout, file: str) -> None:
+    (bundle / file).unlink()
+    with pytest.raises(BundleError, match=file):
+        load_bundle(bundle, layout)
+
+
+@pytest.mark.parametrize("file", ["observe.onnx", "policy.onnx", "golden.npz"])
+def test_a_cut_or_altered_file_is_named(bundle: Path, layout, file: str) -> None:
+    data = bytearray((bundle / file).read_bytes())
+    data[len(data) // 2] ^= 1
+    (bundle / file).write_bytes(data)
+    with pytest.raises(BundleError, match=f"{file} has sha256"):
+        load_bundle(bundle, layout)
+    (bundle / file).write_bytes(data[:1000])
+    with pytest.raises(BundleError, match="cut or altered"):
+        load_bundle(bundle, layout)
+
+
+def test_a_changed_manifest_breaks_the_signature(bundle: Path, layout) -> None:
+    file = bundle / "manifest.toml"
+    file.write_text(file.read_text().replace('version = "', 'version = "9', 1))
+    with pytest.raises(BundleError, match="not signed by a trusted key"):
+        load_bundle(bundle, layout)
+
+
+def test_a_strangers_signature_is_refused_until_trusted(bundle: Path, layout) -> None:
+    key = Ed25519PrivateKey.generate()
+    (bundle / "manifest.sig").write_bytes(key.sign((bundle / "manifest.toml").read_bytes()))
+    with pytest.raises(BundleError, match="trusted"):
+        load_bundle(bundle, layout)
+    public = key.public_key().public_bytes_raw()
+    assert load_bundle(bundle, layout, {"friend": public}).signed_by == "friend"
+
+
+def test_another_body_is_refused(bundle: Path, layout) -> None:
+    with pytest.raises(BundleError, match="for body companion, this is body other"):
+        load_bundle(bundle, replace(layout, body="other"))
+
+
+def test_another_layout_is_refused_by_field(bundle: Path, layout) -> None:
+    joints = (replace(layout.joints[0], velocity_max_rad_s=5.0), *layout.joints[1:])
+    with pytest.raises(BundleError, match="layout actions differs"):
+        load_bundle(bundle, replace(layout, joints=joints))
+
+
+def test_an_unknown_bundle_lists_what_is_there() -> None:
+    with pytest.raises(BundleError, match=NAME):
+        find_bundle("nonsense")
+
+
+class Broken:
+    """A session that gives wrong numbers."""
+
+    def __init__(self, inner) -> None:
+        self.inner, self.name, self.precision = inner, inner.name, inner.precision
+        self.inputs, self.outputs = inner.inputs, inner.outputs
+
+    def run(self) -> None:
+        self.inner.run()
+        for value in self.outputs.values():
+            value += np.nan
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+def test_a_backend_with_wrong_numbers_loses_and_the_fallback_is_degraded(layout) -> None:
+    loaded = load_bundle(find_bundle(NAME), layout)
+    good = loaders(Path("nowhere"))["ort-cpu"]
+    both = {"first": lambda b, g: Broken(good(b, g)), "second": good}
+    chosen = select(loaded, "policy", ["first", "second"], both)
+    assert chosen.backend == "second"
+    assert "golden vectors differ" in (chosen.degraded or "")
+    with pytest.raises(GraphError, match="none of first"):
+        select(loaded, "policy", ["first"], both)
+
+
+def test_absent_backends_say_why(layout) -> None:
+    loaded = load_bundle(find_bundle(NAME), layout)
+    with pytest.raises(GraphError, match="ort-cuda: onnxruntime .* has no CUDAExecutionProvider"):
+        select(loaded, "policy", ["ort-cuda"], loaders(Path("nowhere")))

@@ -1,0 +1,138 @@
+"""Lockstep: all real parts on virtual time. Same seed, same bits; stop gestures stop; faults hold."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from runtime.modes import Mode
+from tools.compose import RunSettings, open_policy, open_world, prepare
+from tools.lockstep_run import LockstepRun, Overrides
+
+MS = 1_000_000
+
+
+def make(seed: int = 3, **changes) -> LockstepRun:
+    setup = prepare(replace(RunSettings(lockstep=True, seed=seed), **changes.pop("settings", {})))
+    world, _ = open_world(setup)
+    policy, _ = open_policy(setup)
+    return LockstepRun(setup, world, policy, Overrides(**changes))
+
+
+def test_same_seed_same_bits_another_seed_others() -> None:
+    first, second, other = (make(seed).run(3.0) for seed in (3, 3, 4))
+    assert first.tick_log_sha256 == second.tick_log_sha256
+    assert first.tick_log_sha256 != other.tick_log_sha256
+
+
+def test_one_changed_weight_changes_the_log() -> None:
+    plain = make().run(3.0)
+
+    class Nudged:
+        def __init__(self, inner) -> None:
+            self.inner = inner
+
+        def act(self, *seen):
+            action = self.inner.act(*seen)
+            action[0] = np.float32(action[0] + 2e-3)
+            return action
+
+    setup = prepare(RunSettings(lockstep=True, seed=3))
+    world, _ = open_world(setup)
+    policy, _ = open_policy(setup)
+    changed = LockstepRun(setup, world, policy, Overrides(policy=Nudged(policy))).run(3.0)
+    assert plain.tick_log_sha256 != changed.tick_log_sha256
+
+
+def test_it_engages_by_itself_and_sends_every_period() -> None:
+    run = make()
+    result = run.run(4.0)
+    sent = result.records["tick"]["sent"]
+    assert result.mode_final == "active"
+    assert sent.sum() >= 4.0 * 100 - 4
+    assert run.controller.link.status.bad == 0
+
+
+def test_the_mcu_clock_wraps_during_a_long_run() -> None:
+    run = make()
+    run.run(22.0)
+    assert run.firmware.mcu_us(run.clockwork.now_ns) > 1 << 32
+    assert run.controller.mode is Mode.ACTIVE
+
+
+def press(run: LockstepRun, at_ns: int, **fields) -> None:
+    """An operator's gesture: counters step by one."""
+    if not hasattr(run, "operator"):
+        run.operator = run.channels.writer("operator", "console")
+
+    def act() -> None:
+        for name, value in fields.items():
+            run.operator.record[name] = value
+        run.operator.record["present"] = 1
+        run.operator.record["drive_t_ns"] = run.clockwork.now_ns
+        run.operator.publish(run.clockwork.now_ns)
+
+    run.clockwork.at(at_ns, "console", act)
+
+
+def speeds(run: LockstepRun, records) -> tuple[np.ndarray, np.ndarray]:
+    truth = records["truth"]
+    return truth["t_ns"], np.abs(truth["wheel_rad_s"]).max(1)
+
+
+class Forward:
+    """A policy that drives straight at full speed."""
+
+    def act(self, *_seen):
+        return np.array([1, 1, 0, 0], np.float32)
+
+
+def test_stop_latches_and_stops_the_wheels_within_250_ms() -> None:
+    run = make(policy=Forward())
+    at = 3_000 * MS
+    press(run, at, stops=1)
+    press(run, at + 900 * MS, engages=1)  # an engage without a re-arm does nothing
+    records = run.run(3.5).records
+    t, wheels = speeds(run, records)
+    assert wheels[(t > at - 300 * MS) & (t < at)].max() > 2.0, "it was moving before"
+    assert wheels[t > at + 250 * MS].max() < 0.15
+    assert run.controller.mode is Mode.STOPPED
+
+
+def test_rearm_leads_to_idle_and_only_an_engage_moves_again() -> None:
+    run = make(policy=Forward())
+    press(run, 2_500 * MS, stops=1)
+    press(run, 3_500 * MS, rearms=1)
+    press(run, 4_500 * MS, engages=1)
+    records = run.run(5.0).records
+    mode = {int(t // MS): int(m) for t, m in zip(records["sent"]["t_ns"], records["sent"]["mode"], strict=True)}
+    at = lambda ms: mode[min(mode, key=lambda k: abs(k - ms))]  # noqa: E731
+    assert at(3_000) == Mode.STOPPED
+    assert at(4_200) == Mode.IDLE
+    assert at(5_000) == Mode.ACTIVE
+
+
+def test_hold_to_drive_expires() -> None:
+    run = make(settings={"skill": "idle"})
+    for k in range(20):
+        press(run, 3_000 * MS + k * 50 * MS, hold=1, forward=1.0, drive_seq=k + 1)
+    records = run.run(5.0).records
+    t, wheels = speeds(run, records)
+    assert wheels[(t > 3_600 * MS) & (t < 3_950 * MS)].max() > 3.0
+    assert wheels[t > 3_950 * MS + 250 * MS + 250 * MS].max() < 0.15
+    assert run.controller.mode is Mode.IDLE
+
+
+def test_a_covered_camera_holds_the_robot() -> None:
+    run = make(dark=True, policy=Forward())
+    records = run.run(3.0).records
+    codes = records["event.perception"]["code"]
+    assert 14 in codes
+    assert run.controller.mode in (Mode.HOLD, Mode.IDLE)
+
+
+@pytest.mark.parametrize("field", ["mode", "skill"])
+def test_records_hold_no_wall_time(field: str) -> None:
+    records = make().run(1.5).records
+    assert not records["tick"]["tick_wall_us"].any()
+    assert field in (records["sent"].dtype.names or ())
