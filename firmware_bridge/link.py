@@ -87,8 +87,6 @@ class Link:
             )
         }
 
-    # --- what was measured ---------------------------------------------------------------
-
     @property
     def sensors(self) -> npt.NDArray[Any]:
         """Newest sensor record, (1,) SENSORS, overwritten in place by `step`."""
@@ -112,8 +110,6 @@ class Link:
     def bytes_out(self) -> int:
         """Bytes written since the start."""
         return self._outbox.bytes
-
-    # --- one step ------------------------------------------------------------------------
 
     def step(self, now_ns: int) -> None:
         """Read, decode, and send what is due."""
@@ -168,8 +164,6 @@ class Link:
         """MCU clock as frames carry it; 0 means not synchronised, so the true 0 becomes 1."""
         return (self.clock.mcu_us(now_ns) & 0xFFFFFFFF) or 1 if self.clock.count else 0
 
-    # --- commands ------------------------------------------------------------------------
-
     def send_motion(
         self, now_ns: int, target: npt.NDArray[np.int16], mask: int, ttl_ms: int
     ) -> bool:
@@ -222,8 +216,6 @@ class Link:
         """Give the transport back."""
         self._transport.close()
 
-    # --- connection ----------------------------------------------------------------------
-
     def _connect(self, now_ns: int, reason: str) -> None:
         """Begin a new session."""
         self.status.state = LinkState.HELLO
@@ -257,8 +249,6 @@ class Link:
             self._next_open_ns = now_ns + REOPEN_NS
             if self._transport.reopen():
                 self._connect(now_ns, "reopened, no answer yet")
-
-    # --- messages ------------------------------------------------------------------------
 
     def _on_hello_ack(self, now_ns: int, rx_ns: int, payload: bytes) -> None:
         found = telemetry.parse_identity(payload)
