@@ -25,6 +25,7 @@ static void on_hello(core *c, const frame *f) {
     if (!same || !c->session || m.nonce != c->nonce) {
         core_leave_active(c, MODE_SAFE);
         c->nonce = m.nonce;
+        c->fault_news = true; /* a new host learns at once what is latched */
         c->session = 0;
         c->synced = false;
         c->motion_until_us = 0;
