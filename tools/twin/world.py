@@ -146,7 +146,7 @@ def _robot(body: Body, scene: Scene, mount_rad: tuple[float, float]) -> str:
 <geom name="caster" type="sphere" size="{g.wheel_radius_m + g.caster_m[2]}" pos="{_vec(g.caster_m)}"
  {hidden} conaffinity="1" friction=".02 .001 .0001" priority="1"/>
 <site name="imu" pos="{_vec(body.imu.base_from_imu_m)}" euler="{roll} {pitch} 0"/>
-<site name="range" pos="{RING_RADIUS_M} 0 .04"/>
+<site name="range" pos="{length / 2} 0 {g.chassis_centre_m[2]}"/>
 {_wheel(body.joint[0], g.track_width_m / 2, g.wheel_radius_m)}
 {_wheel(body.joint[1], -g.track_width_m / 2, g.wheel_radius_m)}
 <body name="neck" pos="{_vec(g.neck_m)}">{_head_joint(body, "head_yaw", "0 0 1")}
