@@ -16,7 +16,7 @@ import numpy as np
 
 from runtime.body import Body, Joint
 from tools.twin.errors import TwinError
-from tools.twin.scene import ROOM_HALF_M, ROOM_HEIGHT_M, Obstacle, Scene, Start
+from tools.twin.scene import ROOM_HALF_M, Obstacle, Scene, Start
 
 STEP_S = 0.002
 RING_RADIUS_M = 0.19
@@ -88,7 +88,7 @@ def _xml(body: Body, scene: Scene, mount_rad: tuple[float, float]) -> str:
 def _walls() -> str:
     sides = ((-1, 0), (1, 0), (0, -1), (0, 1))
     return "".join(
-        f'<geom name="wall{i}" type="plane" size="{ROOM_HALF_M} {ROOM_HEIGHT_M} .1" '
+        f'<geom name="wall{i}" type="plane" size="5 5 .1" '
         f'pos="{x * ROOM_HALF_M} {y * ROOM_HALF_M} 0" zaxis="{-x} {-y} 0" group="{ROOM}" '
         'contype="2" conaffinity="0"/>'
         for i, (x, y) in enumerate(sides)
