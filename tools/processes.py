@@ -6,6 +6,7 @@ Every function here runs in its own forked child and imports only what its part 
 from __future__ import annotations
 
 import select
+import socket
 from pathlib import Path
 
 from runtime.channels import Channels
@@ -186,10 +187,10 @@ def twin(setup: Setup, channels: Channels, plant_fd: int, stop: StopFlag) -> Non
         sleep_until(due)
 
 
-def console(setup: Setup, channels: Channels, port: int, stop: StopFlag) -> None:
+def console(setup: Setup, channels: Channels, sock: socket.socket, stop: StopFlag) -> None:
     """The page."""
     from tools.console.server import serve
 
-    serve(setup, channels, port, Heartbeat(channels, "console"), stop)
+    serve(setup, channels, sock, Heartbeat(channels, "console"), stop)
 
 

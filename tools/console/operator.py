@@ -1,0 +1,123 @@
+"""What operators ask for, turned into the operator channel: stop, re-arm, drive, skill.
+
+Gestures are counters, so that none is lost or doubled between two reads. A page that vanishes
+drives nothing: hold-to-drive expires here after 250 ms, and again in the controller.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runtime.channels import Writer
+from runtime.skills import SKILLS
+
+DRIVE_EXPIRY_NS = 250_000_000
+PRESENCE_NS = 2_000_000_000
+REARM_HOLD_NS = 2_000_000_000
+REARM_GAP_NS = 500_000_000  # longest silence within one press
+LEASE_NS = 1_000_000_000
+
+
+class Operator:
+    """All clients' wishes, merged: anyone may stop, one at a time may drive."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._seen: dict[int, int] = {}  # client -> time of its last message
+        self._rearm: dict[int, tuple[int, int]] = {}  # client -> press began, last heard
+        self._driver = 0
+        self._driver_ns = -LEASE_NS
+        self._drive_seq: dict[int, int] = {}
+
+    @property
+    def clients(self) -> int:
+        """Pages that are connected."""
+        return len(self._seen)
+
+    def hear(self, client: int, message: dict[str, Any], now_ns: int) -> str:
+        """Act on one message; a sentence when it is refused."""
+        self._seen[client] = now_ns
+        kind = message.get("type")
+        record = self._writer.record
+        if kind == "stop":
+            self._count("stops")
+            self._release(client)
+        elif kind == "rearm":
+            return self._hear_rearm(client, bool(message.get("hold")), now_ns)
+        elif kind == "engage":
+            self._count("engages")
+        elif kind == "disengage":
+            self._count("disengages")
+        elif kind == "skill":
+            name = str(message.get("name"))
+            if name not in SKILLS:
+                return f"no skill {name}: known are {', '.join(SKILLS)}"
+            record["skill"] = SKILLS[name].index
+            self._count("skill_changes")
+        elif kind == "drive":
+            return self._hear_drive(client, message, now_ns)
+        elif kind != "here":
+            return f"no message {kind}"
+        self.publish(now_ns)
+        return ""
+
+    def leave(self, client: int, now_ns: int) -> None:
+        """A page has gone: its hold is released at once."""
+        self._seen.pop(client, None)
+        self._rearm.pop(client, None)
+        self._drive_seq.pop(client, None)
+        self._release(client)
+        self.publish(now_ns)
+
+    def publish(self, now_ns: int) -> None:
+        """Write the channel (20 Hz and on every gesture)."""
+        record = self._writer.record
+        if now_ns - int(record["drive_t_ns"]) > DRIVE_EXPIRY_NS:
+            record["hold"] = 0
+        record["present"] = any(now_ns - t < PRESENCE_NS for t in self._seen.values())
+        self._writer.publish(now_ns)
+
+    def _count(self, field: str) -> None:
+        self._writer.record[field] += 1
+
+    def _hear_rearm(self, client: int, hold: bool, now_ns: int) -> str:
+        """Re-arm only after 2 s of messages without a gap: a click is not a hold."""
+        if not hold:
+            self._rearm.pop(client, None)
+            return ""
+        began, last = self._rearm.get(client, (now_ns, now_ns))
+        if now_ns - last > REARM_GAP_NS:
+            began = now_ns
+        self._rearm[client] = (began, now_ns)
+        if now_ns - began >= REARM_HOLD_NS:
+            self._rearm.pop(client)
+            self._count("rearms")
+            self.publish(now_ns)
+        return ""
+
+    def _hear_drive(self, client: int, message: dict[str, Any], now_ns: int) -> str:
+        if client != self._driver and now_ns - self._driver_ns < LEASE_NS:
+            return "somebody else is driving"
+        seq = int(message.get("seq", 0))
+        if seq <= self._drive_seq.get(client, -1):
+            return ""  # late or repeated: only what is newer counts
+        self._drive_seq[client] = seq
+        record = self._writer.record
+        if not message.get("hold"):
+            self._release(client)
+            self.publish(now_ns)
+            return ""
+        self._driver, self._driver_ns = client, now_ns
+        record["hold"] = 1
+        record["forward"] = max(-1.0, min(1.0, float(message.get("forward", 0.0))))
+        record["turn"] = max(-1.0, min(1.0, float(message.get("turn", 0.0))))
+        record["drive_seq"] += 1
+        record["drive_t_ns"] = now_ns
+        self.publish(now_ns)
+        return ""
+
+    def _release(self, client: int) -> None:
+        if client == self._driver:
+            self._writer.record["hold"] = 0
+            self._writer.record["forward"] = self._writer.record["turn"] = 0
+            self._driver_ns = -LEASE_NS
