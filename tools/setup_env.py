@@ -1,6 +1,6 @@
 """Sets up .venv for a make target; the standard library only, for nothing else is there yet.
 
-`python3 tools/setup_env.py run|test|train`: makes the venv, installs what the target needs, and is
+`python3 tools/setup_env.py run|test|train|ci`: makes the venv, installs what the target needs, and is
 done at once when that is already there (a stamp holds the hash of pyproject.toml and the extras).
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 RUN = ("cpu", "vision", "twin", "console", "log")
-EXTRAS = {"run": RUN, "test": (*RUN, "dev"), "train": (*RUN, "dev", "train")}
+EXTRAS = {"run": RUN, "test": (*RUN, "dev"), "train": (*RUN, "dev", "train"), "ci": (*RUN, "dev", "train", "browser")}
 OLDEST, NEWEST = (3, 10), (3, 12)
 
 

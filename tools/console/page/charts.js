@@ -21,6 +21,21 @@ export function drawPictures(buffer, canvases) {
   });
 }
 
+/** Give a canvas as many pixels as it has on the screen, so that text stays readable on a phone.
+ * @param {HTMLCanvasElement} canvas @param {number} height CSS pixels
+ * @returns {{g: CanvasRenderingContext2D, width: number, height: number} | null} */
+function prepare(canvas, height) {
+  const g = canvas.getContext("2d"), ratio = devicePixelRatio || 1, width = canvas.clientWidth;
+  if (!g || !width) return null;
+  if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
+    canvas.width = Math.round(width * ratio); canvas.height = Math.round(height * ratio);
+    canvas.style.height = `${height}px`;
+  }
+  g.setTransform(ratio, 0, 0, ratio, 0, 0);
+  g.clearRect(0, 0, width, height);
+  return { g, width, height };
+}
+
 export class SurpriseChart {
   /** @param {HTMLCanvasElement} canvas */
   constructor(canvas) {
@@ -39,19 +54,18 @@ export class SurpriseChart {
 
   /** @param {number} now @param {import("./link.js").Surprise[]} rows */
   draw(now, rows) {
-    const g = this.canvas.getContext("2d");
-    if (!g) return;
-    const width = this.canvas.width, height = this.canvas.height / rows.length, left = 168;
-    g.clearRect(0, 0, width, this.canvas.height);
+    const ready = prepare(this.canvas, rows.length * 34);
+    if (!ready) return;
+    const { g, width } = ready, height = ready.height / rows.length, left = 138;
     rows.forEach((row, k) => {
       const values = this.history.map((h) => h.rows[k].value ?? 0);
       const top = Math.max(1e-9, row.level ? row.level * 1.15 : 0, ...values);
       const y0 = (k + 1) * height - 5, scale = (height - 10) / top;
       const x = (/** @type {number} */ t) => left + (1 - (now - t) / SECONDS) * (width - left - 4);
       g.fillStyle = row.above ? css("--red") : css("--soft");
-      g.font = "15px system-ui";
+      g.font = "13px system-ui";
       g.fillText(row.name.replace("_", " "), 2, y0 - height / 2 + 9);
-      g.fillText(row.value === null ? "–" : row.value.toPrecision(2), 106, y0 - height / 2 + 9);
+      g.fillText(row.value === null ? "–" : row.value.toPrecision(2), 88, y0 - height / 2 + 9);
       g.strokeStyle = css("--line"); g.lineWidth = 1;
       g.beginPath(); g.moveTo(left, y0); g.lineTo(width, y0); g.stroke();
       if (row.level) { g.strokeStyle = css("--amber"); g.setLineDash([4, 4]); g.beginPath(); g.moveTo(left, y0 - row.level * scale); g.lineTo(width, y0 - row.level * scale); g.stroke(); g.setLineDash([]); }
@@ -64,13 +78,13 @@ export class SurpriseChart {
 
 /** @param {HTMLCanvasElement} canvas @param {{edges_us: number[], counts: number[]}} ticks */
 export function drawTicks(canvas, ticks) {
-  const g = canvas.getContext("2d");
-  if (!g) return;
-  const top = Math.log1p(Math.max(1, ...ticks.counts)), w = canvas.width / ticks.counts.length, h = canvas.height - 20;
-  g.clearRect(0, 0, canvas.width, canvas.height);
+  const ready = prepare(canvas, 150);
+  if (!ready) return;
+  const { g, width, height } = ready;
+  const top = Math.log1p(Math.max(1, ...ticks.counts)), w = width / ticks.counts.length, h = height - 18;
   ticks.counts.forEach((count, k) => {
     const y = Math.log1p(count) / top * h;
     g.fillStyle = css("--blue"); g.fillRect(k * w + 1, h - y, w - 3, y);
-    g.fillStyle = css("--soft"); g.font = "11px system-ui"; g.fillText(String(ticks.edges_us[k]), k * w + 1, canvas.height - 5);
+    g.fillStyle = css("--soft"); g.font = "10px system-ui"; g.fillText(String(ticks.edges_us[k]), k * w + 1, height - 4);
   });
 }
