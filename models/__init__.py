@@ -1,0 +1,1 @@
+"""Arrays to arrays: graph specs, bundles, backends, networks, training, export. No clock, no robot."""

@@ -27,8 +27,8 @@ class Session(Protocol):
 
     name: str
     precision: str
-    inputs: Mapping[str, Float32]
-    outputs: Mapping[str, Float32]
+    inputs: dict[str, Float32]
+    outputs: dict[str, Float32]
 
     def run(self) -> None:
         """Compute the outputs from the inputs, both in place."""

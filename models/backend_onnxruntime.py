@@ -62,7 +62,9 @@ def _import_onnxruntime() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise GraphError(f"onnxruntime is not installed ({error}); pip install onnxruntime") from error
+        raise GraphError(
+            f"onnxruntime is not installed ({error}); pip install onnxruntime"
+        ) from error
     return onnxruntime
 
 
@@ -76,7 +78,7 @@ def _open_session(ort: Any, bundle: Bundle, graph: str, provider: str) -> Any:
         session = ort.InferenceSession(
             str(bundle.graph(graph)), options, providers=[provider], enable_fallback=False
         )
-    except Exception as error:  # noqa: BLE001  (pybind raises its own types)
+    except Exception as error:
         raise GraphError(f"onnxruntime refuses {graph}: {str(error).splitlines()[0]}") from error
     session.disable_fallback()
     used = session.get_providers()

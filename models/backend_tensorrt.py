@@ -7,6 +7,7 @@ session loads the plan whose key (graph, TensorRT version, GPU, precision) match
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +40,9 @@ def import_cuda() -> Any:
     try:
         from cuda.bindings import runtime
     except ImportError as error:
-        raise GraphError(f"cuda-bindings is not installed ({error}); pip install cuda-bindings") from error
+        raise GraphError(
+            f"cuda-bindings is not installed ({error}); pip install cuda-bindings"
+        ) from error
     return runtime
 
 
@@ -72,9 +75,7 @@ def engine_path(folder: Path, bundle: Bundle, graph: str, trt: Any, cuda: Any) -
     return folder / f"{graph}.{engine_key(bundle, graph, trt, cuda)}.plan"
 
 
-def build_engine(
-    bundle: Bundle, graph: str, folder: Path, say: Callable[[str], None]
-) -> Path:
+def build_engine(bundle: Bundle, graph: str, folder: Path, say: Callable[[str], None]) -> Path:
     """Build one plan beside its place and rename it there; minutes on a Jetson, never in the loop."""
     trt, cuda = import_tensorrt(), import_cuda()
     target = engine_path(folder, bundle, graph, trt, cuda)
@@ -94,7 +95,9 @@ def build_engine(
     say(f"{graph}: building for {target.name} ...")
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise GraphError(f"TensorRT {trt.__version__} builds no engine for {graph}; see its log above")
+        raise GraphError(
+            f"TensorRT {trt.__version__} builds no engine for {graph}; see its log above"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     work = target.with_suffix(".part")
     work.write_bytes(memoryview(plan))
@@ -112,18 +115,24 @@ class TensorRtSession:
         self._trt, self._cuda = import_tensorrt(), import_cuda()
         path = engine_path(folder, bundle, graph, self._trt, self._cuda)
         if not path.is_file():
-            raise GraphError(f"no engine for {graph} here ({path.name}); run `companion engine build`")
+            raise GraphError(
+                f"no engine for {graph} here ({path.name}); run `companion engine build`"
+            )
         logger = self._trt.Logger(self._trt.Logger.WARNING)
         self._runtime = self._trt.Runtime(logger)
         self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
-            raise GraphError(f"{path.name} does not fit this TensorRT; run `companion engine build`")
+            raise GraphError(
+                f"{path.name} does not fit this TensorRT; run `companion engine build`"
+            )
         self._context = self._engine.create_execution_context()
         self._stream = check(self._cuda.cudaStreamCreate())
         self._device: list[int] = []
         spec = bundle.manifest.graphs[graph]
         self.inputs: dict[str, Float32] = {t.name: self._bind(t.name, t.shape) for t in spec.inputs}
-        self.outputs: dict[str, Float32] = {t.name: self._bind(t.name, t.shape) for t in spec.outputs}
+        self.outputs: dict[str, Float32] = {
+            t.name: self._bind(t.name, t.shape) for t in spec.outputs
+        }
         missing = self._context.infer_shapes()
         if missing:
             raise GraphError(f"{graph}: TensorRT misses the shapes of {', '.join(missing)}")
@@ -133,13 +142,15 @@ class TensorRtSession:
         """Mapped host memory for one tensor: on a Jetson the GPU reads it without a copy."""
         found = tuple(self._engine.get_tensor_shape(name))
         if found != tuple(shape):
-            raise GraphError(f"{self.name}.{name} is {found} in the engine, {tuple(shape)} in the manifest")
+            raise GraphError(
+                f"{self.name}.{name} is {found} in the engine, {tuple(shape)} in the manifest"
+            )
         count = int(np.prod(shape))
         host = check(self._cuda.cudaHostAlloc(count * 4, self._cuda.cudaHostAllocMapped))
         self._device.append(int(host))
         pointer = check(self._cuda.cudaHostGetDevicePointer(host, 0))
         self._context.set_tensor_address(name, int(pointer))
-        raw = (np.ctypeslib.ctypes.c_float * count).from_address(int(host))
+        raw = (ctypes.c_float * count).from_address(int(host))
         array: Float32 = np.ctypeslib.as_array(raw).reshape(shape)
         array[...] = 0
         return array

@@ -71,9 +71,7 @@ def find_bundle(name_or_path: str, folders: tuple[Path, ...] = (BUNDLES,)) -> Pa
     )
 
 
-def load_bundle(
-    path: Path, layout: Layout, trusted: dict[str, bytes] | None = None
-) -> Bundle:
+def load_bundle(path: Path, layout: Layout, trusted: dict[str, bytes] | None = None) -> Bundle:
     """Check a bundle directory against its own hashes and a body's layout.
 
     Args:
@@ -86,13 +84,17 @@ def load_bundle(
     """
     manifest_file = path / "manifest.toml"
     if not manifest_file.is_file():
-        raise BundleError(f"{path} is no bundle: manifest.toml is missing; copy the whole directory")
+        raise BundleError(
+            f"{path} is no bundle: manifest.toml is missing; copy the whole directory"
+        )
     raw = manifest_file.read_bytes()
     try:
         manifest = msgspec.toml.decode(raw, type=Manifest)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise BundleError(f"{manifest_file}: {error}; the bundle is of another version or damaged, "
-                          "install it again") from error
+        raise BundleError(
+            f"{manifest_file}: {error}; the bundle is of another version or damaged, "
+            "install it again"
+        ) from error
     signer = _check_signature(path, raw, trusted or {})
     _check_files(path, manifest)
     _check_layout(path, manifest, layout)

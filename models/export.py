@@ -105,9 +105,7 @@ class Graph:
     outputs: tuple[str, ...]
 
 
-def graphs(
-    world: WorldModel, policy: Policy, on_rate: Tensor, candidates: int
-) -> dict[str, Graph]:
+def graphs(world: WorldModel, policy: Policy, on_rate: Tensor, candidates: int) -> dict[str, Graph]:
     """The four graphs with example inputs of their static shapes."""
     s = world.s
     belief = torch.zeros(1, s.belief)
@@ -231,7 +229,8 @@ def write_bundle(
 
     Args:
         folder: where the bundle goes.
-        world, policy: trained networks.
+        world: trained world model.
+        policy: trained policy.
         on_rate: (hidden,) how often each unit of the posterior net is on, over training data.
         beliefs: (M, B) beliefs from data, for the golden vectors.
         manifest: the manifest's fields but graphs, sha256, opset and ir_version.
@@ -242,18 +241,17 @@ def write_bundle(
     work.mkdir(parents=True)
     golden: dict[str, np.ndarray[Any, Any]] = {}
     specs: dict[str, GraphSpec] = {}
-    for seed, (name, graph) in enumerate(graphs(world, policy, on_rate, manifest["candidates"]).items()):
+    for seed, (name, graph) in enumerate(
+        graphs(world, policy, on_rate, manifest["candidates"]).items()
+    ):
         export_graph(graph, work / f"{name}.onnx")
         vectors = golden_vectors(graph, random_cases(graph, beliefs, seed))
         golden.update({f"{name}.{k}": v for k, v in vectors.items()})
         specs[name] = tensor_specs(graph, vectors, f"{name}.onnx")
-    np.savez_compressed(work / "golden.npz", **golden)
-    hashes = {
-        p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(work.iterdir())
-    }
-    full = Manifest(
-        **manifest, opset=OPSET, ir_version=IR_VERSION, graphs=specs, sha256=hashes
-    )
+    save: Any = np.savez_compressed  # its keyword arguments are both options and arrays
+    save(work / "golden.npz", **golden)
+    hashes = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(work.iterdir())}
+    full = Manifest(**manifest, opset=OPSET, ir_version=IR_VERSION, graphs=specs, sha256=hashes)
     raw = tomli_w.dumps(msgspec.to_builtins(full)).encode()
     (work / "manifest.toml").write_bytes(raw)
     (work / "manifest.sig").write_bytes(key.sign(raw))

@@ -93,8 +93,7 @@ def world_loss(
         "person": w.person * person_loss(world, belief, batch),
         "bump": w.bump
         * F.binary_cross_entropy_with_logits(world.bump(belief)[..., 0], batch["bump"]),
-        "prior": w.prior
-        * divergence(u.posterior.detach(), u.prior).clamp(min=w.free_nats).mean(),
+        "prior": w.prior * divergence(u.posterior.detach(), u.prior).clamp(min=w.free_nats).mean(),
         "posterior": w.posterior
         * divergence(u.posterior, u.prior.detach()).clamp(min=w.free_nats).mean(),
         "overshoot": w.overshoot * _overshoot_loss(world, u, batch, w, g),

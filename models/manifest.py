@@ -13,14 +13,14 @@ class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Base of every section."""
 
 
-class TensorSpec(Strict):
+class TensorSpec(Strict, frozen=True):
     """Name and static shape of one float32 tensor."""
 
     name: str
     shape: tuple[int, ...]
 
 
-class GraphSpec(Strict):
+class GraphSpec(Strict, frozen=True):
     """One graph file: its tensors and, per precision, the largest golden error allowed."""
 
     file: str
@@ -29,7 +29,7 @@ class GraphSpec(Strict):
     tolerance: dict[str, float]
 
 
-class CameraSpec(Strict):
+class CameraSpec(Strict, frozen=True):
     """The virtual pinhole camera [px] every device's camera is remapped to."""
 
     width: int
@@ -40,7 +40,7 @@ class CameraSpec(Strict):
     cy: float
 
 
-class LayoutSpec(Strict):
+class LayoutSpec(Strict, frozen=True):
     """The policy layout the graphs were trained for; must equal the body's."""
 
     actions: tuple[str, ...]
@@ -51,14 +51,14 @@ class LayoutSpec(Strict):
     gyro_scale_rad_s: float
 
 
-class Threshold(Strict):
+class Threshold(Strict, frozen=True):
     """Levels of one surprise channel, set on data: above `event` it is an event."""
 
     typical: float
     event: float
 
 
-class Manifest(Strict):
+class Manifest(Strict, frozen=True):
     """The whole bundle."""
 
     schema: Literal[1]

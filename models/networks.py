@@ -73,7 +73,7 @@ class Encoder(nn.Module):
         self.frame_size, self.imu_size = s.embed, 64
 
     def forward(self, frame: Tensor, imu: Tensor, proprio: Tensor, mask: Tensor) -> Tensor:
-        """frame (N,3,64,64) 0..1, imu (N,5,6), proprio (N,P), mask (N,3) -> (N, embed)."""
+        """Frame (N,3,64,64) 0..1, imu (N,5,6), proprio (N,P), mask (N,3) -> (N, embed)."""
         f = self.frame(self.conv(frame - 0.5).reshape(-1, 64 * 16))
         i = self.imu(imu.reshape(-1, IMU_SLICES * 6))
         x = torch.cat([f, i, self.proprio(proprio)], -1)

@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -43,8 +45,10 @@ class Schedule:
         """Learning rate at one update: warm-up, plateau, linear decay to 5 %."""
         done = update / self.updates
         ramp = min(1.0, (update + 1) / self.warm_up)
-        fall = 1.0 if done < self.decay_from else 1 - 0.95 * (done - self.decay_from) / (
-            1 - self.decay_from
+        fall = (
+            1.0
+            if done < self.decay_from
+            else 1 - 0.95 * (done - self.decay_from) / (1 - self.decay_from)
         )
         return self.rate * ramp * fall
 
@@ -53,7 +57,7 @@ class Episodes:
     """Recorded episodes in memory; frames stay bytes."""
 
     def __init__(self, files: list[Path]) -> None:
-        parts: dict[str, list[np.ndarray]] = {}  # type: ignore[type-arg]
+        parts: dict[str, list[npt.NDArray[Any]]] = {}
         for file in files:
             with np.load(file, allow_pickle=False) as data:
                 for key in data.files:
@@ -94,7 +98,7 @@ class Trainer:
         torch.manual_seed(schedule.seed)
         self.sizes, self.schedule = sizes, schedule
         self.weights = weights or Weights()
-        self.world = WorldModel(sizes).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.world = WorldModel(sizes).to(memory_format=torch.channels_last)
         self.policy = Policy(sizes)
         self.parameters = [*self.world.parameters(), *self.policy.parameters()]
         self.optimiser = torch.optim.Adam(self.parameters, lr=schedule.rate, eps=1e-5)
@@ -108,7 +112,7 @@ class Trainer:
         batch = episodes.batch(self.schedule, self.generator)
         loss, parts = world_loss(self.world, self.policy, batch, self.weights, self.generator)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self.parameters, self.schedule.clip)
         self.optimiser.step()
         self.update += 1
@@ -160,12 +164,11 @@ class Trainer:
         self.update = state["update"]
 
 
-@torch.no_grad()
 def beliefs_of(world: WorldModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """Posterior-mode beliefs (N,B) along a batch, and (hidden,) on-rates of the posterior net."""
-    embeds, _ = embed(world, batch)
-    u = unroll(world, embeds, batch["action"], mode=True)
-    hidden = world.post_net[1](
-        world.post_net[0](torch.cat([u.h, embeds], -1).flatten(0, 1))  # type: ignore[operator]
-    )
-    return u.belief.flatten(0, 1), (hidden > 0).float().mean(0)
+    with torch.no_grad():
+        embeds, _ = embed(world, batch)
+        u = unroll(world, embeds, batch["action"], mode=True)
+        first = world.post_net[0](torch.cat([u.h, embeds], -1).flatten(0, 1))
+        on = (world.post_net[1](first) > 0).float().mean(0)
+    return u.belief.flatten(0, 1), on

@@ -27,7 +27,7 @@ class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Base of every section: unknown keys are refused by name."""
 
 
-class Joint(Strict):
+class Joint(Strict, frozen=True):
     """One joint: what its MOTION field commands and how far it may go."""
 
     name: str
@@ -43,7 +43,7 @@ class Joint(Strict):
     position_max_rad: float = 0.0
 
 
-class Geometry(Strict):
+class Geometry(Strict, frozen=True):
     """Lengths of the body, in the base frame (REP-103, origin on the wheel axle)."""
 
     wheel_radius_m: Positive
@@ -56,7 +56,7 @@ class Geometry(Strict):
     head_m: Vec3
 
 
-class Motion(Strict):
+class Motion(Strict, frozen=True):
     """Base speed caps and the default time-to-live of a MOTION frame."""
 
     speed_max_m_s: Positive
@@ -64,7 +64,7 @@ class Motion(Strict):
     motion_ttl_ms: Annotated[int, msgspec.Meta(ge=20, le=200)]
 
 
-class Inputs(Strict):
+class Inputs(Strict, frozen=True):
     """Optional safety inputs; absent ones cap the base speed."""
 
     range_front: bool = False
@@ -73,7 +73,7 @@ class Inputs(Strict):
     stop: bool = False
 
 
-class Imu(Strict):
+class Imu(Strict, frozen=True):
     """Where the IMU sits and what it can measure."""
 
     base_from_imu_m: Vec3
@@ -81,7 +81,7 @@ class Imu(Strict):
     gyro_range_rad_s: Positive
 
 
-class Camera(Strict):
+class Camera(Strict, frozen=True):
     """Nominal camera: mounting, sensor size [px], Brown-Conrady lens, exposure and readout."""
 
     head_from_camera_m: Vec3
@@ -96,19 +96,19 @@ class Camera(Strict):
     readout_s: Annotated[float, msgspec.Meta(ge=0)]
 
 
-class Leds(Strict):
+class Leds(Strict, frozen=True):
     """The LED ring, driven by the MCU alone."""
 
     count: int = 0
 
 
-class PolicyJoints(Strict):
+class PolicyJoints(Strict, frozen=True):
     """The joints a policy commands, in action order."""
 
     actions: tuple[str, ...]
 
 
-class Body(Strict):
+class Body(Strict, frozen=True):
     """A whole body file."""
 
     schema: Literal[1]

@@ -7,11 +7,13 @@ drains all since its last sequence and counts what it missed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from firmware_bridge.memory import Memory
 from firmware_bridge.ring import Ring
 from firmware_bridge.sensors import SENSORS
 from models.layout import GOAL_SIZE
@@ -195,7 +197,7 @@ class Reader:
 class Channels:
     """Opens writers and readers over the memory a run was given (memfds, or plain buffers)."""
 
-    def __init__(self, table: dict[str, Channel], memory: dict[str, memoryview]) -> None:
+    def __init__(self, table: dict[str, Channel], memory: Mapping[str, Memory]) -> None:
         self.table = table
         self._rings = {
             name: Ring(memory[name], row.dtype.itemsize, row.depth) for name, row in table.items()

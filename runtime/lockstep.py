@@ -107,7 +107,7 @@ class LockstepChannels(Channels):
     def __init__(
         self, table: dict[str, Channel], clockwork: Clockwork, latency_ns: dict[str, int]
     ) -> None:
-        memory = {name: memoryview(bytearray(channel_bytes(row))) for name, row in table.items()}
+        memory = {name: bytearray(channel_bytes(row)) for name, row in table.items()}
         super().__init__(table, memory)
         self._clockwork, self._latency_ns = clockwork, latency_ns
         self._hash = hashlib.sha256()

@@ -28,9 +28,7 @@ class PlannerLink(Protocol):
 
     alive: bool
 
-    def step(
-        self, now_ns: int, observation: dict[str, float], belief: Float32
-    ) -> Proposal | None:
+    def step(self, now_ns: int, observation: dict[str, float], belief: Float32) -> Proposal | None:
         """Exchange what is due; a proposal that has come, if any."""
 
     def refuse(self, proposal: Proposal, reason: str) -> None:

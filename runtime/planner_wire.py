@@ -29,13 +29,13 @@ class Wire(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True, kw
     schema: int = SCHEMA
 
 
-class Beat(Wire):
+class Beat(Wire, frozen=True):
     """Application heartbeat: `loop` is the sender's own loop counter, so a hung loop shows."""
 
     loop: int
 
 
-class Observation(Wire):
+class Observation(Wire, frozen=True):
     """What the robot sees; one array frame follows: the belief, float32 (B,)."""
 
     frame: int
@@ -44,7 +44,7 @@ class Observation(Wire):
     battery_v: float
 
 
-class Request(Wire):
+class Request(Wire, frozen=True):
     """A goal to be planned for, to be answered within a time."""
 
     id: Text
@@ -61,7 +61,7 @@ class PlannedStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     duration_s: float
 
 
-class Proposed(Wire):
+class Proposed(Wire, frozen=True):
     """A sequence of skills for a request; void `valid_s` after the request was issued."""
 
     id: Text
@@ -70,7 +70,7 @@ class Proposed(Wire):
     valid_s: float
 
 
-class Refused(Wire):
+class Refused(Wire, frozen=True):
     """No plan: by the planner for a request, or by the robot for a proposal."""
 
     id: Text

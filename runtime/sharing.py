@@ -29,9 +29,7 @@ def create_memory(table: dict[str, Channel]) -> dict[str, int]:
 
 def open_channels(table: dict[str, Channel], fds: dict[str, int]) -> Channels:
     """Map the memory of every channel."""
-    memory = {
-        name: memoryview(mmap.mmap(fds[name], channel_bytes(row))) for name, row in table.items()
-    }
+    memory = {name: mmap.mmap(fds[name], channel_bytes(row)) for name, row in table.items()}
     return Channels(table, memory)
 
 
@@ -67,7 +65,9 @@ def fetch_memory(path: Path) -> tuple[dict[str, int], dict[str, object]]:
             client.connect(str(path))
             hello, fds, _, _ = socket.recv_fds(client, HELLO_BYTES, MAX_FDS)
         except OSError as error:
-            raise ChannelError(f"no run answers at {path} ({error}); start one with `companion run`") from error
+            raise ChannelError(
+                f"no run answers at {path} ({error}); start one with `companion run`"
+            ) from error
     about = json.loads(hello)
     names = about.pop("channels")
     return dict(zip(names, array.array("i", fds), strict=True)), about

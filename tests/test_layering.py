@@ -67,4 +67,13 @@ def test_the_controller_process_imports_nothing_heavy() -> None:
                     todo.append(module.replace(".", "/") + ".py")
                 else:
                     outside.add(module.split(".")[0])
-    assert not outside & {"cv2", "zmq", "torch", "mujoco", "foxglove", "starlette", "json", "logging"}
+    assert not outside & {
+        "cv2",
+        "zmq",
+        "torch",
+        "mujoco",
+        "foxglove",
+        "starlette",
+        "json",
+        "logging",
+    }

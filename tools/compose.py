@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from calibration.camera import LensCamera
 from models.backend import Budget, Chosen, select
 from models.backends import loaders
 from models.bundle import Bundle, find_bundle, load_bundle
 from models.errors import GraphError
-from calibration.camera import LensCamera
 from models.layout import Layout, goal_vector
 from models.manifest import GRAPHS
 from models.policy import GraphPolicy
@@ -27,7 +27,7 @@ from runtime.conditions import Condition
 from tools.runtime_folder import runs_folder
 
 Float32 = npt.NDArray[np.float32]
-TWIN_BACKENDS: dict[str, tuple[str, ...]] = {graph: ("ort-cpu",) for graph in GRAPHS}
+TWIN_BACKENDS: dict[str, tuple[str, ...]] = dict.fromkeys(GRAPHS, ("ort-cpu",))
 ROBOT_BACKENDS: dict[str, tuple[str, ...]] = {
     "observe": ("tensorrt", "ort-cuda", "ort-cpu"),
     "imagine": ("tensorrt", "ort-cuda", "ort-cpu"),
@@ -114,7 +114,11 @@ class Setup:
 
     def goal(self) -> Float32:
         """The follow skill's goal: the twin's target person, or any person on a robot."""
-        return twin_goal(self.settings.seed) if self.is_twin and self.has_body else goal_vector(distance_m=1.2)
+        return (
+            twin_goal(self.settings.seed)
+            if self.is_twin and self.has_body
+            else goal_vector(distance_m=1.2)
+        )
 
     def speed_cap_m_s(self) -> float:
         """The base speed cap of this run."""
@@ -163,7 +167,9 @@ def twin_goal(seed: int) -> Float32:
 
 def choose(setup: Setup, graph: str, budget: Budget | None) -> Chosen:
     """Select one graph's backend by proof."""
-    return select(setup.bundle, graph, setup.settings.backends[graph], loaders(engines_folder()), budget)
+    return select(
+        setup.bundle, graph, setup.settings.backends[graph], loaders(engines_folder()), budget
+    )
 
 
 def open_world(setup: Setup, budget: Budget | None = None) -> tuple[World, list[Chosen]]:
@@ -172,7 +178,9 @@ def open_world(setup: Setup, budget: Budget | None = None) -> tuple[World, list[
     return World(setup.bundle.manifest, *(c.session for c in chosen)), chosen
 
 
-def open_policy(setup: Setup, budget: Budget | None = None) -> tuple[GraphPolicy | None, Chosen | None]:
+def open_policy(
+    setup: Setup, budget: Budget | None = None
+) -> tuple[GraphPolicy | None, Chosen | None]:
     """The policy; None keeps motion disarmed (by design, without a policy nothing drives)."""
     try:
         chosen = choose(setup, "policy", budget)

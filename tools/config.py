@@ -55,7 +55,9 @@ def load_robot(path: Path | None) -> tuple[RobotConfig, str]:
 
 def add_show(parser: argparse.ArgumentParser) -> None:
     """Options of `config show`."""
-    parser.add_argument("--config", type=Path, default=None, help="a robot.toml (default: the installed one)")
+    parser.add_argument(
+        "--config", type=Path, default=None, help="a robot.toml (default: the installed one)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -63,14 +65,25 @@ def show(args: argparse.Namespace) -> int:
     """Print the resolved configuration and where it came from."""
     robot, origin = load_robot(args.config)
     body = load_body(robot.body)
-    resolved = {"origin": origin, "robot": msgspec.to_builtins(robot), "body": msgspec.to_builtins(body)}
-    print(json.dumps(resolved) if args.json else f"# from {origin}\n" + tomli_w.dumps({k: v for k, v in resolved.items() if k != "origin"}))
+    resolved = {
+        "origin": origin,
+        "robot": msgspec.to_builtins(robot),
+        "body": msgspec.to_builtins(body),
+    }
+    print(
+        json.dumps(resolved)
+        if args.json
+        else f"# from {origin}\n"
+        + tomli_w.dumps({k: v for k, v in resolved.items() if k != "origin"})
+    )
     return 0
 
 
 def add_check(parser: argparse.ArgumentParser) -> None:
     """Options of `config check`."""
-    parser.add_argument("--config", type=Path, default=None, help="a robot.toml (default: the installed one)")
+    parser.add_argument(
+        "--config", type=Path, default=None, help="a robot.toml (default: the installed one)"
+    )
 
 
 def check(args: argparse.Namespace) -> int:
@@ -79,9 +92,15 @@ def check(args: argparse.Namespace) -> int:
     body = load_body(robot.body)
     body.limit_table().counts()
     stop_ms = body.motion.motion_ttl_ms + max(
-        1000 * j.velocity_max_rad_s / j.stop_deceleration_rad_s2 for j in body.joint if j.command == "velocity"
+        1000 * j.velocity_max_rad_s / j.stop_deceleration_rad_s2
+        for j in body.joint
+        if j.command == "velocity"
     )
     if stop_ms > 230:
-        raise ConfigError(f"body {body.name}: the wheels take {stop_ms:.0f} ms to stop after the last command, allowed 230; raise stop_deceleration_rad_s2 or lower motion_ttl_ms")
-    print(f"robot {robot.name} ({origin}), body {body.name}: {len(body.joint)} joints, stops in {stop_ms:.0f} ms")
+        raise ConfigError(
+            f"body {body.name}: the wheels take {stop_ms:.0f} ms to stop after the last command, allowed 230; raise stop_deceleration_rad_s2 or lower motion_ttl_ms"
+        )
+    print(
+        f"robot {robot.name} ({origin}), body {body.name}: {len(body.joint)} joints, stops in {stop_ms:.0f} ms"
+    )
     return 0

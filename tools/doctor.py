@@ -43,12 +43,18 @@ def main(args: argparse.Namespace) -> int:
     findings = [f for check in CHECKS for f in check()]
     broken = [f for f in findings if f.needed and not f.ok]
     if args.json:
-        rows = [{"name": f.name, "ok": f.ok, "needed": f.needed, "found": f.found, "do": f.do} for f in findings]
+        rows = [
+            {"name": f.name, "ok": f.ok, "needed": f.needed, "found": f.found, "do": f.do}
+            for f in findings
+        ]
         print(json.dumps({"ok": not broken, "findings": rows}))
     else:
         for f in findings:
             mark = "ok  " if f.ok else ("MISS" if f.needed else "none")
-            print(f"{mark} {f.name:22} {f.found}" + (f"\n     {'':22} -> {f.do}" if f.do and not f.ok else ""))
+            print(
+                f"{mark} {f.name:22} {f.found}"
+                + (f"\n     {'':22} -> {f.do}" if f.do and not f.ok else "")
+            )
     return 1 if broken else 0
 
 
@@ -62,27 +68,50 @@ def _package(name: str, module: str, needed: bool, do: str) -> Finding:
 
 def check_python() -> Iterator[Finding]:
     """Interpreter and packages."""
-    yield Finding("python", sys.version_info >= (3, 10), True, sys.version.split()[0], "use Python 3.10 to 3.12")
+    yield Finding(
+        "python",
+        sys.version_info >= (3, 10),
+        True,
+        sys.version.split()[0],
+        "use Python 3.10 to 3.12",
+    )
     for name, module, extra in (("numpy", "numpy", ""), ("pyserial", "serial", ""), ("pyzmq", "zmq", ""), ("onnxruntime", "onnxruntime", "cpu"), ("opencv", "cv2", "vision"), ("mujoco (twin)", "mujoco", "twin"), ("foxglove-sdk (log)", "foxglove", "log"), ("starlette (page)", "starlette", "console")):  # fmt: skip
         yield _package(name, module, True, f"pip install '.[{extra}]'" if extra else "make setup")
-    yield _package("tensorrt", "tensorrt", False, "Jetson: python3-libnvinfer and a venv with --system-site-packages")
+    yield _package(
+        "tensorrt",
+        "tensorrt",
+        False,
+        "Jetson: python3-libnvinfer and a venv with --system-site-packages",
+    )
 
 
 def check_compiler() -> Iterator[Finding]:
     """A C compiler for the firmware core."""
     found = [" ".join(c) for c in compilers()]
-    yield Finding("C compiler", bool(found), True, found[0] if found else "none", "pip install ziglang")
+    yield Finding(
+        "C compiler", bool(found), True, found[0] if found else "none", "pip install ziglang"
+    )
 
 
 def check_machine() -> Iterator[Finding]:
     """Priority, memory, disk."""
     allowed = try_fifo()
-    yield Finding("real-time priority", allowed, False, "allowed" if allowed else "not allowed", "set LimitRTPRIO (systemd) or rtprio in /etc/security/limits.d; the twin runs without")
+    yield Finding(
+        "real-time priority",
+        allowed,
+        False,
+        "allowed" if allowed else "not allowed",
+        "set LimitRTPRIO (systemd) or rtprio in /etc/security/limits.d; the twin runs without",
+    )
     folder = runs_folder()
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free / 1e9
-    yield Finding("disk for logs", free > 1, True, f"{free:.1f} GB free at {folder}", "delete old logs")
-    yield Finding("runtime folder", os.access(base_folder().parent, os.W_OK), True, str(base_folder()))
+    yield Finding(
+        "disk for logs", free > 1, True, f"{free:.1f} GB free at {folder}", "delete old logs"
+    )
+    yield Finding(
+        "runtime folder", os.access(base_folder().parent, os.W_OK), True, str(base_folder())
+    )
 
 
 def check_bundle() -> Iterator[Finding]:
@@ -105,10 +134,26 @@ def check_bundle() -> Iterator[Finding]:
 
 def check_devices() -> Iterator[Finding]:
     """What is plugged in."""
-    ports = sorted(str(p) for pattern in ("ttyACM*", "ttyUSB*", "companion-mcu") for p in Path("/dev").glob(pattern))
+    ports = sorted(
+        str(p)
+        for pattern in ("ttyACM*", "ttyUSB*", "companion-mcu")
+        for p in Path("/dev").glob(pattern)
+    )
     cameras = sorted(str(p) for p in Path("/dev").glob("video*"))
-    yield Finding("serial ports", bool(ports), False, ", ".join(ports) or "none", "plug in the motor controller (not needed on the twin)")
-    yield Finding("cameras", bool(cameras), False, ", ".join(cameras) or "none", "plug in the camera (not needed on the twin)")
+    yield Finding(
+        "serial ports",
+        bool(ports),
+        False,
+        ", ".join(ports) or "none",
+        "plug in the motor controller (not needed on the twin)",
+    )
+    yield Finding(
+        "cameras",
+        bool(cameras),
+        False,
+        ", ".join(cameras) or "none",
+        "plug in the camera (not needed on the twin)",
+    )
 
 
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (

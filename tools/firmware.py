@@ -14,7 +14,12 @@ from runtime.body import load_body
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
     parser.add_argument("--body", default="companion", help="body whose limits are compiled in")
-    parser.add_argument("--target", choices=("host",), default="host", help="host: a process on a pty, and the library for lockstep")
+    parser.add_argument(
+        "--target",
+        choices=("host",),
+        default="host",
+        help="host: a process on a pty, and the library for lockstep",
+    )
 
 
 def main(args: argparse.Namespace) -> int:

@@ -17,9 +17,13 @@ WAIT_S = 2.0
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--port", default="/dev/companion-mcu", help="serial port (default: /dev/companion-mcu)")
+    parser.add_argument(
+        "--port", default="/dev/companion-mcu", help="serial port (default: /dev/companion-mcu)"
+    )
     parser.add_argument("--body", default="companion")
-    parser.add_argument("--duration", type=float, default=5.0, metavar="S", help="how long (default: 5)")
+    parser.add_argument(
+        "--duration", type=float, default=5.0, metavar="S", help="how long (default: 5)"
+    )
 
 
 def add_watch(parser: argparse.ArgumentParser) -> None:
@@ -50,9 +54,14 @@ def _listen(link: Link, seconds: float, every_ns: int, say: bool, names: tuple[s
         if say and now_ns() >= next_line and link.sensors_seq:
             next_line = now_ns() + every_ns
             s = link.sensors[0]
-            joints = " ".join(f"{n} {float(s['position_rad'][i]):+.3f}" for i, n in enumerate(names))
+            joints = " ".join(
+                f"{n} {float(s['position_rad'][i]):+.3f}" for i, n in enumerate(names)
+            )
             mode = Mode(int(s["mcu_mode"])).name
-            print(f"{mode:6} {joints} | gyro z {float(s['gyro_rad_s'][-1][2]):+.3f} rad/s, range {float(s['range_m']):.2f} m, {float(s['battery_v']):.1f} V", flush=True)
+            print(
+                f"{mode:6} {joints} | gyro z {float(s['gyro_rad_s'][-1][2]):+.3f} rad/s, range {float(s['range_m']):.2f} m, {float(s['battery_v']):.1f} V",
+                flush=True,
+            )
     return link.sensors_seq - first
 
 

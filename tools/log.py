@@ -26,7 +26,11 @@ def info(args: argparse.Namespace) -> int:
     seconds = max((r["last_s"] for r in rows.values()), default=0.0)
     first = min((r["first_s"] for r in rows.values()), default=0.0)
     if args.json:
-        print(json.dumps({"log": str(args.log), "duration_s": round(seconds - first, 3), "channels": rows}))
+        print(
+            json.dumps(
+                {"log": str(args.log), "duration_s": round(seconds - first, 3), "channels": rows}
+            )
+        )
         return 0
     print(f"{args.log}: {seconds - first:.1f} s, {args.log.stat().st_size / 1e6:.1f} MB")
     for name, r in sorted(rows.items()):
@@ -62,14 +66,16 @@ def check_log(log: Path) -> None:
 def add_recover(parser: argparse.ArgumentParser) -> None:
     """Options of `log recover`."""
     parser.add_argument("log", type=Path)
-    parser.add_argument("--out", type=Path, default=None, help="default: NAME.recovered.mcap beside it")
+    parser.add_argument(
+        "--out", type=Path, default=None, help="default: NAME.recovered.mcap beside it"
+    )
 
 
 def recover(args: argparse.Namespace) -> int:
     """Copy every whole record of a cut log to a new, complete file."""
+    from mcap.exceptions import McapError
     from mcap.records import Channel, Message, Schema
     from mcap.stream_reader import StreamReader
-    from mcap.exceptions import McapError
     from mcap.writer import Writer
 
     check_log(args.log)
@@ -88,9 +94,13 @@ def recover(args: argparse.Namespace) -> int:
                 if isinstance(r, Schema) and r.id not in schemas:
                     schemas[r.id] = writer.register_schema(r.name, r.encoding, r.data)
                 elif isinstance(r, Channel) and r.id not in channels:
-                    channels[r.id] = writer.register_channel(r.topic, r.message_encoding, schemas[r.schema_id], r.metadata)
+                    channels[r.id] = writer.register_channel(
+                        r.topic, r.message_encoding, schemas[r.schema_id], r.metadata
+                    )
                 elif isinstance(r, Message):
-                    writer.add_message(channels[r.channel_id], r.log_time, r.data, r.publish_time, r.sequence)
+                    writer.add_message(
+                        channels[r.channel_id], r.log_time, r.data, r.publish_time, r.sequence
+                    )
                     count += 1
         except (McapError, EOFError, ValueError) as error:
             print(f"the log ends early ({type(error).__name__}): everything before is kept")

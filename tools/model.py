@@ -30,7 +30,11 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, default=None, help="bundle folder (default: models/bundles/NAME)")
     add("--body", default="companion")
     add("--episodes", type=int, default=200, help="expert episodes of 20 s")
-    add("--updates", default="2600,1400,1400", help="updates per round; every round after the first lets the policy drive")
+    add(
+        "--updates",
+        default="2600,1400,1400",
+        help="updates per round; every round after the first lets the policy drive",
+    )
     add("--aggregate", type=int, default=60, help="episodes per aggregation round")
     add("--jobs", type=int, default=2, help="processes that collect")
     add("--threads", type=int, default=2, help="threads that train")
@@ -45,7 +49,9 @@ def train(args: argparse.Namespace) -> int:
         from tools.train.pipeline import TrainSettings
         from tools.train.pipeline import train as run
     except ImportError as error:
-        raise ConfigError(f"training needs torch and onnx ({error}); run `make train`, or pip install '.[train]'") from error
+        raise ConfigError(
+            f"training needs torch and onnx ({error}); run `make train`, or pip install '.[train]'"
+        ) from error
     out = args.out or BUNDLES / args.name
     updates = tuple(int(u) for u in args.updates.split(","))
     settings = TrainSettings(
@@ -71,7 +77,11 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     add("--duration", type=float, default=20.0)
     add("--jobs", type=int, default=2)
     add("--json", action="store_true", help="print one JSON object")
-    add("--write", action="store_true", help="write metrics and surprise thresholds into the bundle's manifest (development key)")
+    add(
+        "--write",
+        action="store_true",
+        help="write metrics and surprise thresholds into the bundle's manifest (development key)",
+    )
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -98,12 +108,16 @@ def _table(found: dict[str, Any]) -> str:
     lines = []
     for name, skill in found["skills"].items():
         low, high = skill["success_ci95"]
-        lines.append(f"{name}: success {skill['success']:.2f} (95 % {low:.2f} to {high:.2f}) on {found['seeds']} seeds, {skill['bumps_per_episode']:.2f} bumps per episode")
+        lines.append(
+            f"{name}: success {skill['success']:.2f} (95 % {low:.2f} to {high:.2f}) on {found['seeds']} seeds, {skill['bumps_per_episode']:.2f} bumps per episode"
+        )
     for kind in ("blackout", "frozen", "shuffled"):
         if kind in found:
             lines.append(f"{kind}: success {found[kind]['success']:.2f}")
     for k, v in found["open_loop"].items():
-        lines.append(f"{k} frames ahead: image error {v['image_vs_persistence']:.2f} of an unchanged picture's")
+        lines.append(
+            f"{k} frames ahead: image error {v['image_vs_persistence']:.2f} of an unchanged picture's"
+        )
     return "\n".join(lines)
 
 
@@ -132,13 +146,26 @@ def list_bundles(args: argparse.Namespace) -> int:
         try:
             bundle = load_bundle(folder, layout)
             m = bundle.manifest
-            rows.append({"name": m.name, "version": m.version, "body": m.body, "signed_by": bundle.signed_by, "usable": True, "trained_on": m.trained_on})
+            rows.append(
+                {
+                    "name": m.name,
+                    "version": m.version,
+                    "body": m.body,
+                    "signed_by": bundle.signed_by,
+                    "usable": True,
+                    "trained_on": m.trained_on,
+                }
+            )
         except BundleError as error:
             rows.append({"name": folder.name, "usable": False, "reason": str(error)})
     if args.json:
         print(json.dumps({"bundles": rows}))
     for row in [] if args.json else rows:
-        print(f"{row['name']} {row['version']} for {row['body']}, signed by {row['signed_by']}: {row['trained_on']}" if row["usable"] else f"{row['name']} REFUSED: {row['reason']}")
+        print(
+            f"{row['name']} {row['version']} for {row['body']}, signed by {row['signed_by']}: {row['trained_on']}"
+            if row["usable"]
+            else f"{row['name']} REFUSED: {row['reason']}"
+        )
     return 0
 
 

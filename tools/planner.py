@@ -53,11 +53,15 @@ def plan_goal(goal: str, skills: tuple[str, ...]) -> tuple[PlannedStep, ...]:
     for clause in filter(None, CLAUSE.split(goal.strip().lower())):
         named = [WORDS[w] for w in re.findall(r"[a-z]+", clause) if w in WORDS]
         if not named or named[0] not in skills:
-            raise PlanError(f"no skill in '{clause}': use {', '.join(skills)}, as in 'follow for 20 s, then wait 5 s'")
+            raise PlanError(
+                f"no skill in '{clause}': use {', '.join(skills)}, as in 'follow for 20 s, then wait 5 s'"
+            )
         times = [float(n) * UNITS[u] for n, u in TIME.findall(clause) if u in UNITS]
         duration = times[0] if times else DEFAULT_STEP_S
         if not 0 < duration <= MAX_STEP_S:
-            raise PlanError(f"'{clause}' asks for {duration:g} s; a step takes up to {MAX_STEP_S:g} s")
+            raise PlanError(
+                f"'{clause}' asks for {duration:g} s; a step takes up to {MAX_STEP_S:g} s"
+            )
         steps.append(PlannedStep(named[0], duration))
     if not steps:
         raise PlanError("the goal is empty; say for example 'follow for 20 s, then wait'")
@@ -107,8 +111,14 @@ class Planner:
             except PlanError as error:
                 self._send(sender, Refused(id=message.id, reason=str(error)[:500]))
                 return [f"{message.id} '{message.goal}': refused, {error}"]
-            self._send(sender, Proposed(id=message.id, steps=steps, based_on=message.based_on, valid_s=VALID_S))
-            return [f"{message.id} '{message.goal}': " + ", ".join(f"{s.skill} {s.duration_s:g} s" for s in steps)]
+            self._send(
+                sender,
+                Proposed(id=message.id, steps=steps, based_on=message.based_on, valid_s=VALID_S),
+            )
+            return [
+                f"{message.id} '{message.goal}': "
+                + ", ".join(f"{s.skill} {s.duration_s:g} s" for s in steps)
+            ]
         return []
 
     def _send(self, sender: bytes, message: Message) -> None:
@@ -120,7 +130,9 @@ class Planner:
 
 def add_serve(parser: argparse.ArgumentParser) -> None:
     """Options of `planner serve`."""
-    parser.add_argument("--address", default=DEFAULT_ADDRESS, help=f"where to listen (default: {DEFAULT_ADDRESS})")
+    parser.add_argument(
+        "--address", default=DEFAULT_ADDRESS, help=f"where to listen (default: {DEFAULT_ADDRESS})"
+    )
 
 
 def serve(args: argparse.Namespace) -> int:
@@ -129,7 +141,9 @@ def serve(args: argparse.Namespace) -> int:
     try:
         socket.bind(check_address(args.address))
     except zmq.ZMQError as error:
-        raise ConfigError(f"{args.address} is busy ({error}); stop the other planner or give --address") from error
+        raise ConfigError(
+            f"{args.address} is busy ({error}); stop the other planner or give --address"
+        ) from error
     print(f"planner at {args.address}; skills: {', '.join(SKILLS)}; Ctrl-C ends it", flush=True)
     planner = Planner(socket)
     try:
@@ -145,7 +159,9 @@ def serve(args: argparse.Namespace) -> int:
 def add_plan(parser: argparse.ArgumentParser) -> None:
     """Options of `plan`."""
     parser.add_argument("goal", help="for example: 'follow me for 20 s, then wait 5 s'")
-    parser.add_argument("--address", default="", help="ask this planner; without it the goal is planned here")
+    parser.add_argument(
+        "--address", default="", help="ask this planner; without it the goal is planned here"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -153,7 +169,14 @@ def plan(args: argparse.Namespace) -> int:
     """Print the proposal for a goal; nothing moves."""
     steps = _ask(args.address, args.goal) if args.address else plan_goal(args.goal, tuple(SKILLS))
     if args.json:
-        print(json.dumps({"goal": args.goal, "steps": [{"skill": s.skill, "duration_s": s.duration_s} for s in steps]}))
+        print(
+            json.dumps(
+                {
+                    "goal": args.goal,
+                    "steps": [{"skill": s.skill, "duration_s": s.duration_s} for s in steps],
+                }
+            )
+        )
     else:
         for number, s in enumerate(steps, 1):
             print(f"{number}. {s.skill} for {s.duration_s:g} s: {SKILLS[s.skill].does}")
@@ -177,6 +200,6 @@ def _ask(address: str, goal: str) -> tuple[PlannedStep, ...]:
                 return message.steps
     finally:
         socket.close()
-    raise PlanError(f"no planner answers at {address} within 3 s; start one with `companion planner serve`")
-
-
+    raise PlanError(
+        f"no planner answers at {address} within 3 s; start one with `companion planner serve`"
+    )

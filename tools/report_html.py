@@ -112,4 +112,8 @@ def _histogram(report: dict[str, Any], records: Arrays) -> dict[str, Any]:
         return {}
     edges = np.array([0, 50, 100, 150, 200, 300, 400, 600, 800, 1200, 2000, 4000, 8000, 1e9])
     counts, _ = np.histogram(ticks["tick_wall_us"], edges)
-    return {"edges_us": edges[:-1].tolist(), "counts": counts.tolist(), "tick_us": report["tick_us"]}
+    return {
+        "edges_us": edges[:-1].tolist(),
+        "counts": counts.tolist(),
+        "tick_us": report["tick_us"],
+    }

@@ -16,7 +16,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 RUN = ("cpu", "vision", "twin", "console", "log")
-EXTRAS = {"run": RUN, "test": (*RUN, "dev"), "train": (*RUN, "dev", "train"), "ci": (*RUN, "dev", "train", "browser")}
+EXTRAS = {
+    "run": RUN,
+    "test": (*RUN, "dev"),
+    "train": (*RUN, "dev", "train"),
+    "ci": (*RUN, "dev", "train", "browser"),
+}
 OLDEST, NEWEST = (3, 10), (3, 12)
 
 
@@ -38,7 +43,9 @@ def make_venv() -> None:
     """A venv of this interpreter; one that is broken or of another Python is made anew."""
     python = VENV / "bin" / "python"
     if python.exists():
-        works = subprocess.run([str(python), "-m", "pip", "--version"], capture_output=True, check=False)
+        works = subprocess.run(
+            [str(python), "-m", "pip", "--version"], capture_output=True, check=False
+        )
         if works.returncode == 0:
             return
         shutil.rmtree(VENV)
@@ -46,7 +53,10 @@ def make_venv() -> None:
         import ensurepip  # noqa: F401
     except ImportError:
         fail("this Python has no ensurepip, so it makes no venv; install the package python3-venv")
-    step(f"making .venv with Python {sys.version.split()[0]}", [sys.executable, "-m", "venv", str(VENV)])
+    step(
+        f"making .venv with Python {sys.version.split()[0]}",
+        [sys.executable, "-m", "venv", str(VENV)],
+    )
 
 
 def main() -> None:
@@ -55,12 +65,18 @@ def main() -> None:
     if not target:
         fail(f"give one of {', '.join(EXTRAS)}")
     if sys.version_info[:2] < OLDEST:
-        fail(f"Python {sys.version.split()[0]} is too old; use 3.10 to 3.12: make PYTHON=python3.12 ...")
+        fail(
+            f"Python {sys.version.split()[0]} is too old; use 3.10 to 3.12: make PYTHON=python3.12 ..."
+        )
     if sys.version_info[:2] > NEWEST:
-        print(f"setup: note: Python {sys.version.split()[0]} is newer than any tried (3.10 to 3.12)")
+        print(
+            f"setup: note: Python {sys.version.split()[0]} is newer than any tried (3.10 to 3.12)"
+        )
     extras = list(EXTRAS[target])
     tools = [] if shutil.which("cc") else ["ziglang>=0.13"]
-    key = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + repr((extras, tools)).encode()).hexdigest()
+    key = hashlib.sha256(
+        (ROOT / "pyproject.toml").read_bytes() + repr((extras, tools)).encode()
+    ).hexdigest()
     stamp = VENV / f".companion-{target}"
     if stamp.is_file() and stamp.read_text() == key:
         return

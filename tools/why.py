@@ -40,7 +40,12 @@ class Answer:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
-    parser.add_argument("--run", default="", metavar="NAME", help="which run, when several live (a folder name, as `twin-0-1234`)")
+    parser.add_argument(
+        "--run",
+        default="",
+        metavar="NAME",
+        help="which run, when several live (a folder name, as `twin-0-1234`)",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -50,7 +55,9 @@ def find_run(name: str) -> Path:
     chosen = [s for s in sockets if not name or s.parent.name == name]
     if not chosen:
         live = ", ".join(s.parent.name for s in sockets) or "none"
-        raise RuntimeFault(f"no run {name or 'is live'}: live are {live}; start one with `companion run`")
+        raise RuntimeFault(
+            f"no run {name or 'is live'}: live are {live}; start one with `companion run`"
+        )
     return chosen[-1]
 
 
@@ -73,7 +80,15 @@ def main(args: argparse.Namespace) -> int:
     answers = walk(reader.record, reader.stale(now_ns()), str(about["target"]))
     broken = next((a for a in answers if not a.ok), None)
     if args.json:
-        print(json.dumps({"moving": broken is None, "first_break": broken.stage if broken else "", "stages": [{"stage": a.stage, "ok": a.ok, "says": a.says} for a in answers]}))
+        print(
+            json.dumps(
+                {
+                    "moving": broken is None,
+                    "first_break": broken.stage if broken else "",
+                    "stages": [{"stage": a.stage, "ok": a.ok, "says": a.says} for a in answers],
+                }
+            )
+        )
     else:
         for a in answers:
             print(f"{'ok ' if a.ok else 'NO '} {a.stage:12} {a.says}")
@@ -83,19 +98,38 @@ def main(args: argparse.Namespace) -> int:
 def walk(status: Record, stale: bool, target: str) -> list[Answer]:
     """The chain for one status record."""
     if stale:
-        return [Answer("controller", False, "the controller process is silent; see the run's terminal")]
+        return [
+            Answer("controller", False, "the controller process is silent; see the run's terminal")
+        ]
     bits = int(status["conditions"])
     out = []
     for stage, needs in STAGES:
-        flags = [f for f in CONDITIONS if f & needs and not (f is Condition.OPERATOR and target == "twin")]
+        flags = [
+            f
+            for f in CONDITIONS
+            if f & needs and not (f is Condition.OPERATOR and target == "twin")
+        ]
         bad = [f"{CONDITIONS[f][0]}: {CONDITIONS[f][1]}" for f in flags if not bits & f]
-        says = "; ".join(bad) or ", ".join(CONDITIONS[f][0] for f in flags) or "not needed on the twin"
+        says = (
+            "; ".join(bad) or ", ".join(CONDITIONS[f][0] for f in flags) or "not needed on the twin"
+        )
         if stage == "link":
             says += f" ({LINK_STATES[int(status['link'])].value}, round trip {float(status['rtt_us']):.0f} us)"
         out.append(Answer(stage, not bad, says))
     mode = Mode(int(status["mode"]))
-    hints = {Mode.STOPPED: "hold re-arm on the page for 2 s", Mode.FAULT: "remove the cause, then re-arm", Mode.IDLE: "engage on the page", Mode.HOLD: "it goes on when the cause has gone"}
-    out.append(Answer("mode", mode in MOVING, f"{mode.name.lower()}" + (f": {hints[mode]}" if mode in hints else "")))
+    hints = {
+        Mode.STOPPED: "hold re-arm on the page for 2 s",
+        Mode.FAULT: "remove the cause, then re-arm",
+        Mode.IDLE: "engage on the page",
+        Mode.HOLD: "it goes on when the cause has gone",
+    }
+    out.append(
+        Answer(
+            "mode",
+            mode in MOVING,
+            f"{mode.name.lower()}" + (f": {hints[mode]}" if mode in hints else ""),
+        )
+    )
     cap = float(status["speed_cap"])
     out.append(Answer("limits", cap > 0, f"speed cap {cap:.2f} m/s"))
     return out

@@ -105,7 +105,10 @@ def test_rearm_leads_to_idle_and_only_an_engage_moves_again() -> None:
     press(run, 3_500 * MS, rearms=1)
     press(run, 4_500 * MS, engages=1)
     records = run.run(5.0).records
-    mode = {int(t // MS): int(m) for t, m in zip(records["sent"]["t_ns"], records["sent"]["mode"], strict=True)}
+    mode = {
+        int(t // MS): int(m)
+        for t, m in zip(records["sent"]["t_ns"], records["sent"]["mode"], strict=True)
+    }
     at = lambda ms: mode[min(mode, key=lambda k: abs(k - ms))]  # noqa: E731
     assert at(3_000) == Mode.STOPPED
     assert at(4_200) == Mode.IDLE

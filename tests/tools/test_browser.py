@@ -17,14 +17,24 @@ from pathlib import Path
 
 import pytest
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (it is in .ci/run)")
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="playwright is not installed (it is in .ci/run)"
+)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
-ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
+ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-sync",
+    "--no-first-run",
+]
 
 pytestmark = [
     pytest.mark.heavy,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (.ci/run installs it)"),
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="no chromium on this machine (.ci/run installs it)"
+    ),
 ]
 
 
@@ -69,7 +79,9 @@ def page(browser, url) -> Iterator[object]:
 
 
 def wait_mode(page, mode: str, seconds: float = 15.0) -> None:
-    page.wait_for_function(f"document.getElementById('mode').textContent === '{mode}'", timeout=seconds * 1000)
+    page.wait_for_function(
+        f"document.getElementById('mode').textContent === '{mode}'", timeout=seconds * 1000
+    )
 
 
 def shoot(page, name: str) -> None:
@@ -157,11 +169,15 @@ def test_5_skill_and_engage(page, url) -> None:
 
 
 def test_6_readable_on_a_phone(browser, url) -> None:
-    page = browser.new_page(viewport={"width": 390, "height": 844}, device_scale_factor=2, has_touch=True)
+    page = browser.new_page(
+        viewport={"width": 390, "height": 844}, device_scale_factor=2, has_touch=True
+    )
     page.goto(url)
     wait_mode(page, "idle")
     time.sleep(1.0)
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it scrolls sideways"
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
+        "it scrolls sideways"
+    )
     box = page.locator("#stop").bounding_box()
     assert box["height"] >= 40
     assert box["y"] < 120, "STOP is in sight"
@@ -170,7 +186,9 @@ def test_6_readable_on_a_phone(browser, url) -> None:
 
 
 def test_7_another_sites_page_may_not_stop_or_drive(url) -> None:
-    request = urllib.request.Request(f"{url}api/stop", method="POST", headers={"Origin": "http://evil.example"})
+    request = urllib.request.Request(
+        f"{url}api/stop", method="POST", headers={"Origin": "http://evil.example"}
+    )
     with pytest.raises(urllib.error.HTTPError) as error:
         urllib.request.urlopen(request, timeout=3)
     assert error.value.code == 403
@@ -178,9 +196,9 @@ def test_7_another_sites_page_may_not_stop_or_drive(url) -> None:
 
 
 def test_8_stop_by_http(url) -> None:
-    with urllib.request.urlopen(urllib.request.Request(f"{url}api/stop", method="POST"), timeout=3) as answer:
+    with urllib.request.urlopen(
+        urllib.request.Request(f"{url}api/stop", method="POST"), timeout=3
+    ) as answer:
         assert json.load(answer) == {"stopped": True}
     time.sleep(0.5)
     assert state(url)["mode"] == "stopped"
-
-

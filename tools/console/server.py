@@ -141,8 +141,12 @@ def _same_origin(headers: Any) -> bool:
     return not origin or origin == f"http://{host}"
 
 
-async def _main(console: Console, sock: socket.socket, heartbeat: Heartbeat, stop: StopFlag) -> None:
-    config = uvicorn.Config(console.app(), log_level="error", access_log=False, ws="websockets-sansio", lifespan="off")
+async def _main(
+    console: Console, sock: socket.socket, heartbeat: Heartbeat, stop: StopFlag
+) -> None:
+    config = uvicorn.Config(
+        console.app(), log_level="error", access_log=False, ws="websockets-sansio", lifespan="off"
+    )
     server = Server(config)
     serving = asyncio.create_task(server.serve(sockets=[sock]))
     number = 0
@@ -162,5 +166,3 @@ def serve(
 ) -> None:
     """Serve the page until asked to stop."""
     asyncio.run(_main(Console(setup, channels), sock, heartbeat, stop))
-
-

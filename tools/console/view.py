@@ -43,7 +43,10 @@ class View:
             place = int(np.searchsorted(EDGES_US, float(record["tick_wall_us"]), "right")) - 1
             self._histogram[max(0, place)] += 1
         for record in self._r["prediction"].drain():
-            self._prediction[int(record["k"])] = (float(record["model"]), float(record["persistence"]))
+            self._prediction[int(record["k"])] = (
+                float(record["model"]),
+                float(record["persistence"]),
+            )
         for process, reader in self._event_readers.items():
             for record in reader.drain():
                 self._events.append(_event(process, record))

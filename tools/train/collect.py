@@ -44,7 +44,9 @@ class CollectSettings:
     episodes: int
     first_seed: int
     duration_s: float = 20.0
-    bundle: str = ""  # empty: the expert drives; else this bundle's policy, with the expert mixed in
+    bundle: str = (
+        ""  # empty: the expert drives; else this bundle's policy, with the expert mixed in
+    )
 
 
 class RecordingWorld:
@@ -117,7 +119,8 @@ class RecordingPolicy:
         self.rows.append((self.number(), age_s, proprio.copy(), imu.copy(), label))
         wanted = self._drive(label, belief, age_s, proprio, imu, skill, goal)
         self._ticks += 1
-        return np.clip(wanted + self._noise, -1, 1).astype(np.float32)
+        noisy: Float32 = np.clip(wanted + self._noise, -1, 1).astype(np.float32)
+        return noisy
 
     def _drive(self, label: Float32, *seen: Any) -> Float32:
         rng = self._rng
@@ -130,12 +133,13 @@ class RecordingPolicy:
                 self._burst_until = self._ticks + int(rng.uniform(40, 120))
                 self._burst = rng.uniform(-1, 1, len(label)).astype(np.float32) * 0.8
         if self._wild:
-            return np.zeros_like(label) + np.float32(0.02)
+            return np.full(len(label), 0.02, np.float32)
         if self._ticks < self._burst_until:
             return self._burst
         if self._inner is None or self._by_expert:
             return label
-        return self._inner.act(*seen)
+        driven: Float32 = self._inner.act(*seen)
+        return driven
 
 
 def collect_setup(settings: CollectSettings, seed: int) -> Setup:
@@ -216,11 +220,14 @@ def worker(settings: CollectSettings, seeds: list[int], file: Path, frames: int)
         return
     arrays = {k: np.stack([e[k] for e in episodes]) for k in episodes[0]}
     work = file.with_suffix(f".{os.getpid()}.part.npz")
-    np.savez(work, **arrays)
+    save: Any = np.savez  # its keyword arguments are both options and arrays
+    save(work, **arrays)
     work.replace(file)
 
 
-def collect(settings: CollectSettings, folder: Path, jobs: int, say: Callable[[str], None]) -> list[Path]:
+def collect(
+    settings: CollectSettings, folder: Path, jobs: int, say: Callable[[str], None]
+) -> list[Path]:
     """Collect all episodes into `folder`, skipping files that are there; progress with time left."""
     folder.mkdir(parents=True, exist_ok=True)
     frames = round(settings.duration_s * 20) - 12

@@ -77,7 +77,9 @@ def run_case(case: Case) -> dict[str, Any]:
     if case.kind == "frozen":
         world = FrozenWorld(setup.bundle.manifest, *world.sessions)
     if case.kind == "shuffled":
-        world = World(setup.bundle.manifest, _shuffled_observe(setup.bundle.path), *world.sessions[1:])
+        world = World(
+            setup.bundle.manifest, _shuffled_observe(setup.bundle.path), *world.sessions[1:]
+        )
     overrides = Overrides(dark=case.kind == "blackout")
     result = LockstepRun(setup, world, policy, overrides).run(case.duration_s)
     prediction = result.records.get("prediction")
@@ -88,17 +90,20 @@ def run_case(case: Case) -> dict[str, Any]:
         "success": bool(result.skill and result.skill.success),
         "metrics": dict(result.skill.metrics) if result.skill else {},
         "mode_final": result.mode_final,
-        "prediction": [] if prediction is None else prediction[["k", "model", "persistence"]].tolist(),
+        "prediction": []
+        if prediction is None
+        else prediction[["k", "model", "persistence"]].tolist(),
         "surprise": [] if surprise is None else surprise["value"].tolist(),
         "wall_s": result.wall_s,
     }
 
 
 def _shuffled_observe(bundle: Path) -> Session:
+    import msgspec
+
     from models.backend_onnxruntime import OnnxRuntimeSession
     from models.bundle import Bundle
     from models.manifest import Manifest
-    import msgspec
 
     with tempfile.TemporaryDirectory() as folder:
         copy = shuffled_bundle(bundle, Path(folder))
@@ -117,5 +122,7 @@ def evaluate(
         for done, result in enumerate(pool.imap(run_case, cases), 1):
             out[result["kind"]].append(result)
             good = sum(r["success"] for r in out[result["kind"]])
-            say(f"{done}/{len(cases)} {result['kind']}: {good} of {len(out[result['kind']])} follow")
+            say(
+                f"{done}/{len(cases)} {result['kind']}: {good} of {len(out[result['kind']])} follow"
+            )
     return out

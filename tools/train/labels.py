@@ -48,11 +48,11 @@ class Labeller:
         count = len(self._hues)
         present, seen = np.zeros(count, np.float32), np.zeros(count, np.float32)
         xy = np.zeros((count, 2), np.float32)
-        x, y, yaw = twin.pose()
+        here_x, here_y, yaw = twin.pose()
         for person, start in enumerate(twin.scene.people):
             hue = self._hues.index(start.look.hue)
             walker = twin.people.walkers[person]
-            dx, dy = walker.x - x, walker.y - y
+            dx, dy = walker.x - here_x, walker.y - here_y
             present[hue] = 1
             seen[hue] = float(np.count_nonzero(who == person) >= SEEN_PX)
             xy[hue] = (

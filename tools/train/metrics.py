@@ -18,7 +18,13 @@ ALARM_MARGIN = 1.5  # times the largest run-long level of good runs: false alarm
 def summary(bundle: Path, results: Results) -> dict[str, Any]:
     """The keys of `companion model evaluate --json` that were measured; others are absent."""
     normal = results.get("normal", [])
-    out: dict[str, Any] = {"bundle": bundle.name, "seeds": len(normal), "episodes": sum(len(r) for r in results.values()), "open_loop": {}, "skills": {}}
+    out: dict[str, Any] = {
+        "bundle": bundle.name,
+        "seeds": len(normal),
+        "episodes": sum(len(r) for r in results.values()),
+        "open_loop": {},
+        "skills": {},
+    }
     if normal:
         wins = sum(r["success"] for r in normal)
         bumps = [r["metrics"].get("bumps", 0.0) for r in normal]
@@ -41,13 +47,17 @@ def _open_loop(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     out = {}
     for k in sorted(set(pairs[:, 0].astype(int).tolist())):
         rows_k = pairs[pairs[:, 0] == k]
-        out[str(k)] = {"image_vs_persistence": round(float(rows_k[:, 1].mean() / rows_k[:, 2].mean()), 4)}
+        out[str(k)] = {
+            "image_vs_persistence": round(float(rows_k[:, 1].mean() / rows_k[:, 2].mean()), 4)
+        }
     return out
 
 
 def thresholds(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Typical level (median) and alarm level of each surprise channel, over good runs."""
-    values = np.concatenate([np.array(r["surprise"], float)[20:] for r in rows if len(r["surprise"]) > 40])
+    values = np.concatenate(
+        [np.array(r["surprise"], float)[20:] for r in rows if len(r["surprise"]) > 40]
+    )
     out = {}
     for i, name in enumerate(SURPRISE_CHANNELS):
         if name in FLAGS:

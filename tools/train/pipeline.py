@@ -52,7 +52,10 @@ def train(settings: TrainSettings, say: Callable[[str], None]) -> Path:
     settings.work.mkdir(parents=True, exist_ok=True)
     layout = load_body(settings.body).layout()
     schedule = Schedule(
-        updates=sum(settings.updates), seed=settings.seed, batch=settings.batch, length=settings.length
+        updates=sum(settings.updates),
+        seed=settings.seed,
+        batch=settings.batch,
+        length=settings.length,
     )
     trainer = Trainer(sizes_for(layout), schedule)
     checkpoint = settings.work / "checkpoint.pt"
@@ -73,7 +76,9 @@ def train(settings: TrainSettings, say: Callable[[str], None]) -> Path:
         if trainer.update < until:
             episodes = Episodes(files)
             say(f"round {round_number}: {episodes.count} episodes of {episodes.length} frames")
-            trainer.train(episodes, until, checkpoint, Progress(schedule.updates, trainer.update, say))
+            trainer.train(
+                episodes, until, checkpoint, Progress(schedule.updates, trainer.update, say)
+            )
     _export(settings, trainer, files, settings.out, settings.version)
     return settings.out
 
@@ -94,7 +99,11 @@ class Progress:
 
 
 def _aggregate(
-    settings: TrainSettings, trainer: Trainer, files: list[Path], number: int, say: Callable[[str], None]
+    settings: TrainSettings,
+    trainer: Trainer,
+    files: list[Path],
+    number: int,
+    say: Callable[[str], None],
 ) -> list[Path]:
     """Let the present policy drive, with the expert's labels (DAgger: Ross et al. 2011)."""
     folder = settings.work / f"round{number}"
@@ -150,5 +159,3 @@ def resign(bundle: Path, change: Callable[[dict[str, Any]], None]) -> None:
         work = bundle / f".{name}"
         work.write_bytes(data)
         work.replace(bundle / name)
-
-
