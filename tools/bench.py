@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from firmware_bridge.limits import LimitTable
 from runtime.errors import ConfigError
 
 ROUNDS = 15
@@ -58,67 +59,100 @@ def interleaved(
 
 
 def codec() -> Iterator[Row]:
-    """The C codec against struct, binascii and byte-wise COBS in Python."""
+    """One control period's frames (IMU batch and STATE) to SI units: C against Python."""
     import binascii
 
-    from firmware_bridge.native import library
+    from firmware_bridge.codec import Decoder
+    from firmware_bridge.memory import address
+    from firmware_bridge.protocol import HEADER, IMU, STATE
+    from runtime.body import load_body
 
-    lib = library()
-    body = np.frombuffer(bytes(range(48)), np.uint8)
-    wire, plain = np.zeros(80, np.uint8), np.zeros(80, np.uint8)
-    size = int(lib.frame_encode(body.ctypes.data, len(body), wire.ctypes.data))
-    frame = wire[:size].tobytes()
-    # pointers are kept, as the link keeps them: the call is what a frame costs
-    wire_at, plain_at = wire.ctypes.data, plain.ctypes.data
+    table = load_body("companion").limit_table()
+    stream = np.frombuffer(_period(table), np.uint8).copy()
+    decoder, at, size = Decoder(table), address(stream), len(stream)
+    layouts = {IMU.type: (IMU, 5), STATE.type: (STATE, len(table.joints))}
 
-    def c_decode() -> int:
-        return int(lib.frame_decode(wire_at, size - 1, plain_at))
+    def python() -> list[np.ndarray[Any, Any]]:
+        out = []
+        for frame in stream.tobytes().split(b"\0")[:-1]:
+            plain, i = bytearray(), 0
+            while i < len(frame):
+                code = frame[i]
+                plain += frame[i + 1 : i + code]
+                i += code
+                if code < 255 and i < len(frame):
+                    plain.append(0)
+            assert binascii.crc_hqx(bytes(plain[:-2]), 0) == int.from_bytes(plain[-2:], "big")
+            message, repeats = layouts[plain[0]]
+            fixed = HEADER.size + message.layout.size
+            message.layout.unpack_from(plain, HEADER.size)
+            group = np.frombuffer(bytes(plain[fixed:-2]), "<i2")
+            out.append(group * np.float32(message.group[-1].scale or 1e-3))
+            assert repeats
+        return out
 
-    def python_decode() -> bytes:
-        out, i = bytearray(), 0
-        while i < len(frame) - 1:
-            code = frame[i]
-            out += frame[i + 1 : i + code]
-            i += code
-            if code < 255 and i < len(frame) - 1:
-                out.append(0)
-        assert binascii.crc_hqx(bytes(out[:-2]), 0) == int.from_bytes(out[-2:], "big")
-        return bytes(out[:-2])
+    assert len(python()) == 2
+    value, baseline = interleaved(lambda: decoder.feed(at, size, 1), python, 200)
+    yield Row(
+        "codec.period",
+        value,
+        "us",
+        "split, COBS, crc_hqx, struct in Python",
+        baseline,
+        0.2,
+        ROUNDS * 200,
+    )
 
-    assert c_decode() == len(body)
-    assert python_decode() == plain[: len(body)].tobytes()
-    ours, theirs = interleaved(c_decode, python_decode, 300)
-    yield Row("codec.decode", ours, "us", "COBS in Python, binascii CRC", theirs, 1.0, ROUNDS * 300)
+
+def _period(table: LimitTable) -> bytes:
+    """The bytes that a real firmware core sends in one control period."""
+    from firmware_bridge.link import Link
+    from firmware_bridge.lockstep import LockstepFirmware
+    from firmware_bridge.transport import LockstepTransport
+
+    firmware = LockstepFirmware(table)
+    link = Link(LockstepTransport(firmware), table)
+    firmware.plant.write_sensors()
+    for t_ms in range(0, 1000, 10):
+        firmware.run(firmware.mcu_us(t_ms * 1_000_000))
+        link.step(t_ms * 1_000_000)
+    for t_ms in range(1000, 2000, 10):
+        firmware.run(firmware.mcu_us(t_ms * 1_000_000))
+        data = firmware.transmit()
+        if data.count(0) == 2:
+            return data
+    raise ConfigError("the firmware core sends no batch; run `make firmware` and try again")
 
 
 def ring() -> Iterator[Row]:
-    """A 12 kB record through the shared-memory ring against a ZeroMQ inproc pair."""
+    """A 12 kB record through the shared-memory ring against a ZeroMQ ipc pair, both with a copy."""
+    import tempfile
+
     import zmq
 
     from firmware_bridge.ring import Ring
 
     dtype = np.dtype([("pixels", "u1", 12288)])
     memory = bytearray(Ring.size(dtype.itemsize, 4))
-    ours_ring = Ring(memory, dtype.itemsize, 4)
+    shared = Ring(memory, dtype.itemsize, 4)
     record, out = np.zeros((), dtype), np.zeros((), dtype)
-    context = zmq.Context()
-    a, b = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
-    a.bind("inproc://bench")
-    b.connect("inproc://bench")
+    with tempfile.TemporaryDirectory() as folder, zmq.Context() as context:
+        a, b = context.socket(zmq.PUSH), context.socket(zmq.PULL)
+        a.bind(f"ipc://{folder}/bench")
+        b.connect(f"ipc://{folder}/bench")
 
-    def ours() -> None:
-        ours_ring.write(record, 1)
-        ours_ring.latest(out)
+        def ours() -> None:
+            shared.write(record, 1)
+            shared.latest(out)
 
-    def theirs() -> None:
-        a.send(record.tobytes())
-        b.recv()
+        def theirs() -> None:
+            a.send(record)
+            b.recv()
 
-    value, baseline = interleaved(ours, theirs, 200)
-    a.close()
-    b.close()
-    context.term()
-    yield Row("ring.12kB", value, "us", "ZeroMQ inproc pair", baseline, 0.6, ROUNDS * 200)
+        value, baseline = interleaved(ours, theirs, 200)
+        a.close(0)
+        b.close(0)
+    yield Row("ring.12kB", value, "us", "ZeroMQ ipc PUSH/PULL", baseline, 0.5, ROUNDS * 200)
 
 
 def inference() -> Iterator[Row]:
