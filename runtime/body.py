@@ -51,7 +51,7 @@ class Geometry(Strict, frozen=True):
     mass_kg: Positive
     chassis_m: Vec3
     chassis_centre_m: Vec3
-    caster_m: Vec3
+    caster_m: tuple[Vec3, ...]
     neck_m: Vec3
     head_m: Vec3
 

@@ -23,9 +23,10 @@ RING_RADIUS_M = 0.19
 PERSON_RADIUS_M = 0.2
 HIP_M = 0.72
 WHEEL_KG, HEAD_KG, NECK_KG, EAR_KG = 0.4, 0.4, 0.1, 0.02
-# Centre of mass between axle and caster: braking at 4.95 m/s2 neither tips the body forward
-# nor unloads the wheels when reversing.
-CHASSIS_COM_X_M, CHASSIS_COM_Z_M = -0.06, -0.03
+# Centre of mass close behind the axle, a caster at either end: braking at 4.95 m/s2 leaves enough
+# weight on the wheels forwards and backwards, and tips nothing.
+CHASSIS_COM_X_M, CHASSIS_COM_Z_M = -0.02, -0.03
+CASTER_RADIUS_M = 0.03
 WHEEL_KV = 1.0  # N m s/rad: 20 ms time constant with the body's weight
 SHORT_BRAKE_KV = 0.4  # kt^2 / R: what a short-circuited motor does without power
 HEAD_KP, HEAD_KV = 20.0, 0.55
@@ -137,14 +138,18 @@ def _robot(body: Body, scene: Scene, mount_rad: tuple[float, float]) -> str:
         f"{chassis / 12 * (width**2 + height**2)} {chassis / 12 * (length**2 + height**2)} "
         f"{chassis / 12 * (length**2 + width**2)}"
     )
+    casters = "".join(
+        f'<geom name="caster{i}" type="sphere" size="{CASTER_RADIUS_M}" pos="{_vec(c)}" {hidden} '
+        'conaffinity="1" friction=".02 .001 .0001" priority="1"/>'
+        for i, c in enumerate(g.caster_m)
+    )
     return f"""<body name="base" pos="{x} {y} {g.wheel_radius_m}" euler="0 0 {math.degrees(yaw)}">
 <freejoint name="base"/>
 <inertial pos="{CHASSIS_COM_X_M} 0 {CHASSIS_COM_Z_M}" mass="{chassis}" diaginertia="{inertia}"/>
 <geom type="box" size="{size}" pos="{_vec(g.chassis_centre_m)}" {hidden} conaffinity="0"/>
 <geom name="ring" type="cylinder" size="{RING_RADIUS_M} .08" pos="0 0 .04" {hidden}
  conaffinity="2"/>
-<geom name="caster" type="sphere" size="{g.wheel_radius_m + g.caster_m[2]}" pos="{_vec(g.caster_m)}"
- {hidden} conaffinity="1" friction=".02 .001 .0001" priority="1"/>
+{casters}
 <site name="imu" pos="{_vec(body.imu.base_from_imu_m)}" euler="{roll} {pitch} 0"/>
 <site name="range" pos="{length / 2} 0 {g.chassis_centre_m[2]}"/>
 {_wheel(body.joint[0], g.track_width_m / 2, g.wheel_radius_m)}
