@@ -19,11 +19,12 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from models.losses import Batch, Weights, embed, unroll, world_loss
+from models.losses import Batch, Weights, embed, policy_loss, unroll, world_loss
 from models.networks import Policy, Sizes, WorldModel
 
 BYTES = ("frame", "person_mask")
 SKILLS = ("idle", "follow")
+TICK_KEYS = ("tick_age_s", "tick_proprio", "tick_imu", "tick_expert")
 
 
 @dataclass(frozen=True)
@@ -172,3 +173,59 @@ def beliefs_of(world: WorldModel, batch: Batch) -> tuple[torch.Tensor, torch.Ten
         first = world.post_net[0](torch.cat([u.h, embeds], -1).flatten(0, 1))
         on = (world.post_net[1](first) > 0).float().mean(0)
     return u.belief.flatten(0, 1), on
+
+
+class PolicyTrainer:
+    """Behaviour cloning on the frozen world model's beliefs: cheap, so it can have many rounds.
+
+    Beliefs are those of deployment: posterior mode, filtered from an episode's very start.
+    """
+
+    def __init__(self, world: WorldModel, policy: Policy, seed: int = 0) -> None:
+        self.world, self.policy = world.eval(), policy
+        self._parts: list[Batch] = []
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def add(self, episodes: Episodes, at_once: int = 20) -> None:
+        """Filter all episodes and keep beliefs, ticks and goals."""
+        for start in range(0, episodes.count, at_once):
+            rows = slice(start, start + at_once)
+            batch = {key: value[rows] for key, value in episodes.data.items()}
+            n = len(batch["action"])
+            batch["mask"] = torch.ones(n, 3)
+            with torch.no_grad():
+                embeds, _ = embed(self.world, batch)
+                u = unroll(self.world, embeds, batch["action"], mode=True)
+            kept = {k: batch[k].flatten(0, 1) for k in TICK_KEYS}
+            kept["belief"] = u.belief.flatten(0, 1)
+            kept["goal"] = batch["goal"][:, None].expand(-1, episodes.length, -1).flatten(0, 1)
+            self._parts.append(kept)
+
+    def train(
+        self,
+        updates: int,
+        report: Callable[[int, dict[str, float]], None],
+        batch: int = 1024,
+        rate: float = 1e-3,
+    ) -> None:
+        """Train the policy on all that was added."""
+        data = {k: torch.cat([p[k] for p in self._parts]) for k in self._parts[0]}
+        count = len(data["belief"])
+        optimiser = torch.optim.Adam(self.policy.parameters(), lr=rate, eps=1e-5)
+        self.policy.train()
+        total = 0.0
+        for update in range(1, updates + 1):
+            for group in optimiser.param_groups:
+                group["lr"] = rate * (1 - 0.98 * update / updates)
+            index = torch.randint(0, count, (batch,), generator=self._generator)
+            picked = {k: v[index][:, None] for k, v in data.items() if k != "goal"}
+            picked["goal"] = data["goal"][index]
+            picked["mask"] = torch.ones(batch, 3)
+            loss = policy_loss(self.policy, picked["belief"], picked, self._generator)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            total += float(loss.detach())
+            if update % 500 == 0 or update == updates:
+                report(update, {"policy": total / (500 if update % 500 == 0 else update % 500)})
+                total = 0.0

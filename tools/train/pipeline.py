@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from models.bundle import BUNDLES
 from models.export import write_bundle
-from models.training import Episodes, Schedule, Trainer, beliefs_of
+from models.training import Episodes, PolicyTrainer, Schedule, Trainer, beliefs_of
 from runtime.body import load_body
 from tools.train.collect import CollectSettings, collect
 from tools.train.draft import draft, sizes_for
@@ -39,6 +39,8 @@ class TrainSettings:
     episodes: int = 240
     updates: tuple[int, ...] = (3000, 1500, 1500)  # first round, then one per aggregation
     aggregate: int = 60  # episodes per aggregation round
+    policy_rounds: int = 3  # aggregation rounds of the policy alone, on the frozen world model
+    policy_updates: int = 4000
     jobs: int = 2
     threads: int = 2
     seed: int = 0
@@ -79,8 +81,26 @@ def train(settings: TrainSettings, say: Callable[[str], None]) -> Path:
             trainer.train(
                 episodes, until, checkpoint, Progress(schedule.updates, trainer.update, say)
             )
+    _policy_rounds(settings, trainer, files, say)
     _export(settings, trainer, files, settings.out, settings.version)
     return settings.out
+
+
+def _policy_rounds(
+    settings: TrainSettings, trainer: Trainer, files: list[Path], say: Callable[[str], None]
+) -> None:
+    """Drive, label, clone again: the world model stays, the policy learns from its own mistakes."""
+    cloning = PolicyTrainer(trainer.world, trainer.policy, settings.seed)
+    for file in files:
+        cloning.add(Episodes([file]))
+    first = len(settings.updates)
+    for number in range(first, first + settings.policy_rounds + 1):
+        say(f"policy round {number}: cloning")
+        cloning.train(settings.policy_updates, Progress(settings.policy_updates, 0, say))
+        if number == first + settings.policy_rounds:
+            break
+        for file in _aggregate(settings, trainer, files, number, say):
+            cloning.add(Episodes([file]))
 
 
 class Progress:
