@@ -61,6 +61,7 @@ class Event(IntEnum):
     RECORDER_MISSED = 39
     CAMERA_LOST = 40
     BAD_NUMBERS = 41
+    DISARMED = 42
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,7 @@ EVENTS: dict[Event, Row] = {
     Event.RECORDER_MISSED: R(E.NOTE, "the recorder missed {0:.0f} records"),
     Event.CAMERA_LOST: R(E.HOLD, "the camera gives no frames", "check the camera's cable"),
     Event.BAD_NUMBERS: R(E.HOLD, "the model gave numbers that are not finite", "reload the bundle; send the log"),
+    Event.DISARMED: R(E.NOTE, "motors stay disarmed: {text}"),
 }  # fmt: skip
 
 # Which event each surprise channel raises.

@@ -140,7 +140,7 @@ class LockstepRun:
             setup.body, setup.layout, link, o.policy or policy, self.channels,
             ControllerConfig(
                 auto_engage=True, needs_operator=False, conditions=int(setup.conditions()),
-                degraded=0, speed_cap_m_s=setup.body.speed_cap_m_s,
+                speed_cap_m_s=setup.body.speed_cap_m_s,
             ),
             no_time_us,
         )  # fmt: skip

@@ -36,7 +36,7 @@ def controller(setup: Setup, channels: Channels, port: str, stop: StopFlag) -> N
             auto_engage=setup.is_twin,
             needs_operator=not setup.is_twin and not setup.settings.headless,
             conditions=int(setup.conditions()),
-            degraded=int(chosen is not None and chosen.degraded is not None),
+            degraded=(chosen.degraded or "") if chosen else "",
             speed_cap_m_s=setup.speed_cap_m_s(),
         ),
         now_us,
@@ -192,5 +192,3 @@ def console(setup: Setup, channels: Channels, sock: socket.socket, stop: StopFla
     from tools.console.server import serve
 
     serve(setup, channels, sock, Heartbeat(channels, "console"), stop)
-
-

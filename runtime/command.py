@@ -1,0 +1,82 @@
+"""What goes out: action -> targets with the speed cap -> gate -> MOTION, and what was really sent."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from firmware_bridge.link import Link
+from models.layout import Layout
+from runtime.body import Body
+from runtime.gate import Gate
+
+
+class Command:
+    """Targets in wire counts, one per joint of the body."""
+
+    def __init__(self, body: Body, layout: Layout, link: Link) -> None:
+        n = len(body.joint)
+        self._layout, self._link = layout, link
+        self._gate = Gate(body.limit_table())
+        self._dt_s = 1 / body.control_hz
+        self._radius_m = body.geometry.wheel_radius_m
+        self._ttl_ms = body.motion.motion_ttl_ms
+        self._scale = [joint.scale for joint in body.joint]
+        self._is_position = [joint.command == "position" for joint in body.joint]
+        self._wire = np.zeros(n, np.int16)
+        self._all_joints = (1 << n) - 1
+        self.target = [0] * n  # wanted, before the gate
+        self.last = [0] * n  # sent, after the gate
+        # what was sent, as an action (A,) in [-1, 1]: the model conditions on this
+        self.sent: npt.NDArray[np.float32] = np.zeros(layout.action_size, np.float32)
+
+    @property
+    def limited(self) -> int:
+        """Joints that the gate held back this period."""
+        return sum(abs(a - b) > 1 for a, b in zip(self.target, self.last, strict=True))
+
+    def rest(self) -> None:
+        """Enabling starts from the measured pose, whatever was commanded before."""
+        position = self._link.sensors[0]["position_rad"]
+        for i, is_position in enumerate(self._is_position):
+            value = round(float(position[i]) / self._scale[i]) if is_position else 0
+            self.target[i] = self.last[i] = value
+        self._gate.start(self.target)
+        self.sent[:] = 0
+
+    def aim(self, action: npt.NDArray[np.float32], cap_m_s: float) -> None:
+        """Action (A,) in [-1, 1] to targets; the base goes no faster than the cap."""
+        joints = self._layout.joints
+        fastest = max(
+            (
+                abs(float(a)) * joint.velocity_max_rad_s * self._radius_m
+                for a, joint in zip(action, joints, strict=True)
+                if not joint.is_position
+            ),
+            default=0.0,
+        )
+        slow = cap_m_s / fastest if fastest > cap_m_s else 1.0
+        for a, joint in zip(action, joints, strict=True):
+            i = joint.index
+            rate = float(a) * joint.velocity_max_rad_s
+            if joint.is_position:
+                self.target[i] = self.last[i] + round(rate * self._dt_s / self._scale[i])
+            else:
+                self.target[i] = round(rate * slow / self._scale[i])
+
+    def send(self, now_ns: int) -> bool:
+        """Through the gate and out; False when the link took nothing."""
+        limited = self._gate.limit(self.target)
+        self._wire[:] = limited
+        done = self._link.send_motion(now_ns, self._wire, self._all_joints, self._ttl_ms)
+        for k, joint in enumerate(self._layout.joints):
+            i = joint.index
+            full = joint.velocity_max_rad_s / self._scale[i]
+            if joint.is_position:
+                self.sent[k] = (limited[i] - self.last[i]) / (full * self._dt_s)
+            else:
+                self.sent[k] = limited[i] / full
+        self.last[:] = limited
+        if not done:
+            self.sent[:] = 0
+        return done
