@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.camera import LensCamera
+from calibration.errors import RecordError
+from calibration.store import read_record, write_record
 from models.backend import Budget, Chosen, select
 from models.backends import loaders
 from models.bundle import Bundle, find_bundle, load_bundle
@@ -36,6 +38,25 @@ ROBOT_BACKENDS: dict[str, tuple[str, ...]] = {
 }
 # What a graph may take at start (p90 of 50 runs), in real time; lockstep counts no wall time.
 GRAPH_BUDGET_US = {"observe": 20_000.0, "imagine": 15_000.0, "decode": 15_000.0, "policy": 3_000.0}
+
+
+def calibration_folder() -> Path:
+    """Calibration records of a robot."""
+    system = Path("/var/lib/companion/calibration")
+    if system.is_dir():
+        return system
+    data = os.environ.get("XDG_DATA_HOME", "")
+    root = Path(data) if data else Path.home() / ".local" / "share"
+    return root / "companion" / "calibration"
+
+
+def device_serial(camera: str) -> str:
+    """The name udev gives a camera from its USB serial, else the device's own name."""
+    device = Path(f"/dev/video{camera}" if camera.isdigit() else camera)
+    for link in sorted(Path("/dev/v4l/by-id").glob("*")):
+        if link.resolve() == device.resolve():
+            return link.name
+    return device.name or "camera"
 
 
 def engines_folder() -> Path:
@@ -102,15 +123,41 @@ class Setup:
         """`make run` on a terminal: the run goes on while somebody watches its page."""
         return self.settings.stay and not self.settings.headless and sys.stdout.isatty()
 
+    def camera_serial(self) -> str:
+        """Whose calibration is asked for: the twin's specimen, or the device's own name."""
+        if self.is_twin:
+            return f"twin-{self.settings.seed}"
+        return device_serial(self.settings.camera)
+
+    def calibration_folder(self) -> Path:
+        """Where calibration records lie: a twin carries its own, a robot has an installed one."""
+        return self.folder / "calibration" if self.is_twin else calibration_folder()
+
+    def calibrate_twin(self) -> None:
+        """A twin writes its factory calibration at start, as a robot leaves its factory with one."""
+        from tools.twin.specimen import factory_calibration
+
+        date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        record = factory_calibration(self.body, self.settings.seed, date, "1")
+        write_record(self.calibration_folder(), record)
+
     def lens(self) -> LensCamera | None:
-        """The device's lens: the twin's factory calibration, the body's nominal one, or none."""
+        """The calibrated lens; the body's nominal one while there is no record; None: a recording."""
         if not self.has_body:
             return None
-        if self.is_twin:
-            from tools.twin.specimen import lens_of
+        try:
+            return read_record(self.calibration_folder(), self.camera_serial()).result.lens()
+        except RecordError:
+            return self.body.nominal_lens()
 
-            return lens_of(self.body, self.settings.seed)
-        return self.body.nominal_lens()
+    def is_calibrated(self) -> bool:
+        """A record of exactly this camera is there, or the camera is a recording."""
+        if not self.has_body or self.settings.lockstep:
+            return True
+        try:
+            return read_record(self.calibration_folder(), self.camera_serial()).verdict != "FAIL"
+        except RecordError:
+            return False
 
     def goal(self) -> Float32:
         """The follow skill's goal: the twin's target person, or any person on a robot."""
@@ -139,7 +186,9 @@ class Setup:
 
     def conditions(self) -> Condition:
         """Conditions that are decided at start."""
-        met = Condition.BUNDLE | Condition.CALIBRATED
+        met = Condition.BUNDLE
+        if self.is_calibrated():
+            met |= Condition.CALIBRATED
         return met | Condition.CAMERA if self.has_body else met
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from calibration.camera import LensCamera
+from calibration.store import CameraRecord, CameraResult
 from runtime.body import Body
 from tools.twin.camera import made_lens
 from tools.twin.scenario import Scenario
@@ -21,3 +22,16 @@ def scene_of(seed: int, scenario: Scenario) -> Scene:
 def lens_of(body: Body, seed: int) -> LensCamera:
     """The lens of the specimen a seed builds: what its factory calibration says."""
     return made_lens(body, np.random.default_rng((seed, CAMERA)))
+
+
+def factory_calibration(body: Body, seed: int, date: str, version: str) -> CameraRecord:
+    """The camera record a factory would ship with the specimen `twin-<seed>`."""
+    return CameraRecord(
+        serial=f"twin-{seed}",
+        date=date,
+        tool="twin",
+        tool_version=version,
+        verdict="PASS",
+        result=CameraResult.of(lens_of(body, seed)),
+        residuals={"rms_px": 0.0},
+    )

@@ -1,0 +1,35 @@
+"""Closed loop on fresh seeds: it follows by what it sees, and by nothing else."""
+
+import pytest
+
+from runtime.lockstep import Latency
+from tools.compose import DEFAULT_BUNDLE
+from tools.train.evaluate import evaluate
+
+pytestmark = pytest.mark.closed_loop
+SEEDS = 20
+# Seeds that neither training nor `model evaluate` has used.
+FIRST = 31_000_000
+
+
+def successes(kind: str) -> tuple[int, list[str]]:
+    rows = evaluate(DEFAULT_BUNDLE, SEEDS, (kind,), 2, lambda _: None, first_seed=FIRST)[kind]
+    lines = [f"{r['seed']} {r['success']} {r['metrics']}" for r in rows]
+    return sum(r["success"] for r in rows), lines
+
+
+def test_it_follows_on_at_least_16_of_20_fresh_seeds() -> None:
+    count, lines = successes("normal")
+    assert count >= 16, "\n".join(lines)
+
+
+@pytest.mark.parametrize("kind", ["blackout", "frozen", "shuffled"])
+def test_without_sight_or_belief_it_follows_on_at_most_2(kind: str) -> None:
+    count, lines = successes(kind)
+    assert count <= 2, "\n".join(lines)
+
+
+def test_latencies_differ_by_seed_and_are_real() -> None:
+    drawn = [Latency.draw(seed) for seed in range(20)]
+    assert len({d.camera for d in drawn}) == 20
+    assert all(d.perception > 1_000_000 for d in drawn)
