@@ -1,0 +1,256 @@
+"""The mind on real channels in memory, with the real planner at the other end of a real socket."""
+
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import zmq
+
+from models.layout import goal_vector
+from runtime.channels import channel_table
+from runtime.conditions import Condition
+from runtime.events import Event
+from runtime.lockstep import START_NS, Clockwork, LockstepChannels
+from runtime.machine import MachineState
+from runtime.mind import INTENT_LIFE_NS, Mind, MindConfig
+from runtime.planner_link import ZmqPlannerLink
+from runtime.planner_wire import PlannedStep, Proposed, open_socket
+from runtime.skills import SKILLS
+from tools.planner import Planner
+
+MS = 1_000_000
+GOAL = goal_vector(distance_m=1.2, appearance=(0.9, 0.1, 0.1))
+CONFIG = MindConfig(skill="follow", goal=GOAL, engage=True, allow_motion=True)
+FIT = MachineState(1e6, 1e6, 40.0)
+
+
+class Machine:
+    """A computer whose state the test sets."""
+
+    def __init__(self) -> None:
+        self.state = FIT
+
+    def read(self, now_ns: int) -> MachineState:
+        return self.state
+
+
+class Rig:
+    def __init__(self, config: MindConfig = CONFIG, planner: ZmqPlannerLink | None = None) -> None:
+        self.clockwork = Clockwork()
+        self.channels = LockstepChannels(channel_table(8, (4, 4, 3)), self.clockwork, {})
+        self.machine = Machine()
+        self.intent = self.channels.reader("intent")
+        self.health = self.channels.reader("health")
+        self._events = self.channels.reader("event.mind")
+        self.operator = self.channels.writer("operator", "console")
+        self.status = self.channels.writer("status", "controller")
+        self.belief = self.channels.writer("belief", "perception")
+        self.mind = Mind(self.channels, config, self.machine, planner)
+        self.now_ns = START_NS
+        self.said: list[Event] = []
+
+    def step(self, ms: int = 100) -> None:
+        self.now_ns += ms * MS
+        self.mind.step(self.now_ns)
+        self.clockwork.run(self.now_ns)
+        self.intent.latest()
+        self.health.latest()
+        self.said += [Event(int(r["code"])) for r in self._events.drain() if r["active"]]
+
+    @property
+    def skill(self) -> str:
+        return next(s.name for s in SKILLS.values() if s.index == self.intent.record["skill"])
+
+    @property
+    def lacking(self) -> Condition:
+        fit = Condition.TEMPERATURE | Condition.MEMORY | Condition.DISK | Condition.BATTERY
+        return fit & ~Condition(int(self.health.record["conditions"]))
+
+
+def test_an_intent_says_skill_goal_and_how_long_it_holds() -> None:
+    rig = Rig()
+    rig.step()
+    r = rig.intent.record
+    assert rig.skill == "follow"
+    assert np.array_equal(r["goal"], GOAL)
+    assert r["allow"] == 1 and r["engage"] == 1
+    assert int(r["expires_ns"]) - rig.now_ns == INTENT_LIFE_NS
+    assert not rig.lacking and not rig.said
+
+
+def test_where_nothing_may_move_nothing_asks_to() -> None:
+    rig = Rig(replace(CONFIG, allow_motion=False))
+    rig.step()
+    assert rig.intent.record["allow"] == 0 and rig.intent.record["engage"] == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "event", "condition"),
+    [
+        (replace(FIT, memory_mb=199.0), Event.MEMORY_LOW, Condition.MEMORY),
+        (replace(FIT, disk_mb=199.0), Event.DISK_LOW, Condition.DISK),
+        (replace(FIT, temperature_c=90.5), Event.TOO_HOT, Condition.TEMPERATURE),
+    ],
+)
+def test_an_unfit_machine_is_an_event_and_a_named_condition(state, event, condition) -> None:
+    rig = Rig()
+    rig.machine.state = state
+    for _ in range(3):
+        rig.step()
+    assert rig.said == [event], "told once"
+    assert rig.lacking == condition
+    rig.machine.state = FIT
+    rig.step()
+    assert not rig.lacking
+
+
+def test_an_absent_thermometer_is_no_reason_to_stop() -> None:
+    rig = Rig()
+    rig.machine.state = replace(FIT, temperature_c=None)
+    rig.step()
+    assert not rig.lacking and not rig.said
+
+
+@pytest.mark.parametrize(("volt", "lacking"), [(9.5, Condition.BATTERY), (9.7, Condition(0)), (0.0, Condition(0))])  # fmt: skip
+def test_a_low_battery_counts_and_an_unknown_one_does_not(volt: float, lacking) -> None:
+    rig = Rig()
+    rig.status.record["battery_v"] = volt
+    rig.status.publish(rig.now_ns)
+    rig.clockwork.run(rig.now_ns)
+    rig.step()
+    assert rig.lacking == lacking
+
+
+def test_the_operator_chooses_the_skill() -> None:
+    rig = Rig()
+    rig.step()
+    rig.operator.record["skill"] = SKILLS["idle"].index
+    rig.operator.record["skill_changes"] = 1
+    rig.operator.publish(rig.now_ns)
+    rig.clockwork.run(rig.now_ns)
+    rig.step()
+    assert rig.skill == "idle" and rig.said == [Event.SKILL_CHANGED]
+    rig.step()
+    assert rig.said == [Event.SKILL_CHANGED]
+
+
+def test_a_skill_that_does_not_exist_changes_nothing() -> None:
+    rig = Rig()
+    rig.operator.record["skill"] = 77
+    rig.operator.record["skill_changes"] = 1
+    rig.operator.publish(rig.now_ns)
+    rig.clockwork.run(rig.now_ns)
+    rig.step()
+    assert rig.skill == "follow"
+
+
+class Planned:
+    """A mind and the real planner, which runs whenever the test lets it."""
+
+    def __init__(self, goal: str) -> None:
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            address = f"tcp://127.0.0.1:{s.getsockname()[1]}"
+        self.router = open_socket(zmq.ROUTER)
+        self.router.bind(address)
+        self.planner = Planner(self.router)
+        self.planner_said: list[str] = []
+        self.rig = Rig(replace(CONFIG, skill="idle"), ZmqPlannerLink(address, goal, START_NS))
+
+    def step(self, serve: bool = True, ms: int = 100) -> None:
+        if serve:
+            for _ in range(4):  # whatever is waiting; a beat, an observation and a request at most
+                self.planner_said += self.planner.step(self.rig.now_ns, 2)
+            time.sleep(0.002)
+        self.rig.step(ms)
+
+    def until(self, event: Event, serve: bool = True) -> None:
+        end = time.monotonic() + 5
+        while event not in self.rig.said:
+            assert time.monotonic() < end, f"{event.name} never came: {self.planner_said}"
+            self.step(serve)
+
+    def skills(self, seconds: float, serve: bool = True) -> list[str]:
+        """The skill every 100 ms for some virtual time, without repeats."""
+        seen: list[str] = []
+        for _ in range(round(seconds * 10)):
+            self.step(serve)
+            if not seen or seen[-1] != self.rig.skill:
+                seen.append(self.rig.skill)
+        return seen
+
+    def close(self) -> None:
+        self.rig.mind.close()
+        self.router.close()
+
+
+@pytest.fixture
+def planned() -> Iterator[Planned]:
+    it = Planned("follow for 4 s, then wait 2 s, then follow for 3 s")
+    yield it
+    it.close()
+
+
+def test_a_plan_is_carried_out_and_then_it_idles(planned: Planned) -> None:
+    planned.until(Event.PLAN_STARTED)
+    assert planned.rig.skill == "follow"
+    assert int(planned.rig.health.record["plan_steps"]) == 3
+    assert planned.skills(9.5) == ["follow", "idle", "follow", "idle"]
+    assert planned.rig.said[-1] is Event.PLAN_DONE
+    assert planned.rig.health.record["planner"] == 1
+
+
+def test_losing_the_planner_finishes_the_skill_and_then_idles(planned: Planned) -> None:
+    planned.until(Event.PLAN_STARTED)
+    assert planned.skills(3.0, serve=False) == ["follow"], "never frozen in mid-move"
+    assert Event.PLANNER_LOST in planned.rig.said
+    assert planned.skills(9.0, serve=False) == ["follow", "idle"], "no step after the present one"
+    assert planned.rig.health.record["planner"] == 0
+
+
+def test_without_a_plan_losing_the_planner_changes_nothing() -> None:
+    it = Planned("")
+    it.rig.mind.skill = "follow"
+    it.until(Event.PLANNER_BACK)
+    assert it.skills(4.0, serve=False) == ["follow"]
+    assert it.rig.said == [Event.PLANNER_BACK, Event.PLANNER_LOST]
+    it.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"steps": (PlannedStep("dance", 3.0),)}, "no skill dance"),
+        ({"based_on": 0}, "based on frame 0, now is frame 500"),
+        ({"valid_s": -1.0}, "expired"),
+        ({"steps": ()}, "0 steps"),
+    ],
+)
+def test_a_bad_proposal_is_refused_with_a_reason_for_both_sides(planned, change, says) -> None:
+    planned.rig.belief.record["number"] = 500
+    planned.rig.belief.publish(planned.rig.now_ns)
+    bad = {"steps": (PlannedStep("follow", 3.0),), "based_on": 500, "valid_s": 5.0, **change}
+    honest = planned.planner._send
+
+    def send(sender: bytes, message: object) -> None:
+        if isinstance(message, Proposed):
+            message = Proposed(id=message.id, **bad)
+        honest(sender, message)  # type: ignore[arg-type]
+
+    planned.planner._send = send
+    planned.until(Event.PLAN_REJECTED)
+    assert planned.skills(1.0) == ["idle"]
+    assert any("the robot refuses" in line and says in line for line in planned.planner_said)
+
+
+def test_the_operator_wins_over_a_plan(planned: Planned) -> None:
+    planned.until(Event.PLAN_STARTED)
+    planned.rig.operator.record["skill"] = SKILLS["idle"].index
+    planned.rig.operator.record["skill_changes"] = 1
+    planned.rig.operator.publish(planned.rig.now_ns)
+    planned.rig.clockwork.run(planned.rig.now_ns)
+    assert planned.skills(5.0) == ["idle"]
+    assert not planned.rig.mind.runner.running
