@@ -208,7 +208,9 @@ class Channels:
         row = self._row(name)
         if row.writer != process:
             raise ChannelError(f"{process} asked to write {name}, which {row.writer} writes")
-        return Writer(row, self._rings[name])
+        writer = Writer(row, self._rings[name])
+        self._rings[name].latest(writer.record)  # a restarted process goes on from its last record
+        return writer
 
     def reader(self, name: str) -> Reader:
         """A reading end."""

@@ -40,7 +40,6 @@ class ControllerConfig:
     needs_operator: bool
     conditions: int  # conditions decided at start (bundle, calibration, camera)
     speed_cap_m_s: float
-    degraded: str = ""  # why the policy runs on a backend that is not the first of its list
 
 
 class Controller:
@@ -138,9 +137,7 @@ class Controller:
 
     def _tell_start(self, now_ns: int) -> None:
         """What will hold for the whole run."""
-        degraded, disarmed = self.config.degraded, Condition.CAMERA not in self._at_start
-        self._events.keep(now_ns, Event.BACKEND_FALLBACK, bool(degraded), text=degraded)
-        if disarmed:
+        if Condition.CAMERA not in self._at_start:
             self._events.note(now_ns, Event.DISARMED, text="a recording has no body to move")
 
     def _enter(self, now_ns: int, before: Mode) -> None:
@@ -196,7 +193,7 @@ class Controller:
         r["mode"], r["skill"] = self.mode, self._driver.skill
         r["link"], r["mcu_mode"] = LINK_STATES.index(status.state), sensors["mcu_mode"]
         r["conditions"] = int(self._checks.conditions)
-        r["degraded"] = bool(self.config.degraded)
+        r["degraded"] = self._inputs.degraded
         r["speed_cap"] = self._speed_cap()
         r["battery_v"] = sensors["battery_v"]
         r["rtt_us"], r["rx_bad"] = status.rtt_us, status.bad

@@ -17,9 +17,7 @@ class EventLog:
         """Tell once: no state is kept."""
         self._write(now_ns, event, True, values, text)
 
-    def keep(
-        self, now_ns: int, event: Event, holds: bool, *values: float, text: str = ""
-    ) -> None:
+    def keep(self, now_ns: int, event: Event, holds: bool, *values: float, text: str = "") -> None:
         """Raise while `holds`, clear when it does not."""
         if holds and event not in self.active:
             self.active[event] = text

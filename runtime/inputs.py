@@ -52,6 +52,11 @@ class Inputs:
         """Effects of all events that other processes have active."""
         return set(self._active.values())
 
+    @property
+    def degraded(self) -> bool:
+        """Whether a graph runs on a backend that is not the first of its list."""
+        return any(event is Event.BACKEND_FALLBACK for _, event in self._active)
+
     def surprised(self) -> bool:
         """Whether a surprise channel stands above its level."""
         return any(event in SURPRISES for _, event in self._active)

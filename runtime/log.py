@@ -237,6 +237,6 @@ def read_log(path: Path, table: dict[str, Channel]) -> Arrays:
             continue
         array = np.zeros(len(messages), table[name].dtype)
         for i, data in enumerate(messages):
-            decode_record(table[name], data, array[i])  # type: ignore[arg-type]
+            decode_record(table[name], data, array[i])
         out[name] = array
     return out

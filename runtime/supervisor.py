@@ -1,6 +1,6 @@
 """The supervisor: starts the processes, watches them, restarts or ends, stops in order.
 
-Tiny on purpose: it forks, waits on process ids and channels, and writes events. What may be
+Tiny on purpose: it forks, waits on process ids and pipes, and writes events. What may be
 restarted and what ends the run stands in the process table that tools hand in.
 """
 
@@ -17,11 +17,15 @@ from runtime.channels import Channels
 from runtime.clock import now_ns, sleep_until
 from runtime.event_log import EventLog
 from runtime.events import Event
-from runtime.process import Heartbeat
+from runtime.process import ERROR, USAGE, Child, Heartbeat
 
 STOP_WAIT_NS = 3_000_000_000
 HANG_NS = 3_000_000_000
+START_NS = (
+    60_000_000_000  # to the first heartbeat; loading a bundle on a busy machine takes seconds
+)
 MAX_RESTARTS = 3
+RESTART_WINDOW_NS = 60_000_000_000
 
 
 class OnDeath(Enum):
@@ -36,7 +40,7 @@ class ProcessRow:
     """One process: how it starts, what its death means, when it is stopped (low first)."""
 
     name: str
-    start: Callable[[], int]
+    start: Callable[[], Child]
     on_death: OnDeath
     stop_order: int
     has_heartbeat: bool = True
@@ -47,15 +51,21 @@ class Supervisor:
 
     def __init__(self, rows: list[ProcessRow], channels: Channels) -> None:
         self.rows = {row.name: row for row in rows}
-        self.pids: dict[str, int] = {}
+        self.children: dict[str, Child] = {}
         self.ended = ""  # why the run ended, or empty
-        self.failed = False
-        self._fds: dict[str, int] = {}
-        self._restarts: dict[str, int] = {}
+        self.failure = ""  # ERROR or USAGE where it did not end as asked
+        self.said: list[tuple[str, str, str]] = []  # process, kind, text
+        self._pidfds: dict[str, int] = {}
+        self._started_ns: dict[str, int] = {}
+        self._deaths: dict[str, list[int]] = {}
         self._events = EventLog(channels.writer("event.supervisor", "supervisor"))
-        self._alive = {name: channels.reader(f"alive.{name}") for name, row in self.rows.items() if row.has_heartbeat}  # fmt: skip
+        self._alive = {
+            name: channels.reader(f"alive.{name}")
+            for name, row in self.rows.items()
+            if row.has_heartbeat
+        }
         self._heartbeat = Heartbeat(channels, "supervisor")
-        self._waiting_back: set[str] = set()
+        self._awaited: set[str] = set()  # restarted, not back yet
 
     def start(self) -> None:
         """Start every process in table order."""
@@ -63,75 +73,112 @@ class Supervisor:
             self._start(name)
 
     def _start(self, name: str) -> None:
-        self.pids[name] = self.rows[name].start()
-        self._fds[name] = os.pidfd_open(self.pids[name])
+        child = self.children[name] = self.rows[name].start()
+        self._pidfds[name] = os.pidfd_open(child.pid)
+        self._started_ns[name] = now_ns()
 
     def step(self, timeout_s: float) -> None:
         """Wait up to `timeout_s` for a death; act on it; look at the heartbeats."""
-        ready, _, _ = select.select(list(self._fds.values()), [], [], timeout_s)
+        ready, _, _ = select.select(list(self._pidfds.values()), [], [], timeout_s)
         t = now_ns()
-        for name in [n for n, fd in self._fds.items() if fd in ready]:
+        for name in list(self.children):
+            self._listen(t, name)
+        for name in [n for n, fd in self._pidfds.items() if fd in ready]:
             self._died(t, name)
-        for name in list(self._waiting_back):
-            reader = self._alive[name]
-            if reader.latest() and t - int(reader.record["t_ns"]) < HANG_NS:
-                self._waiting_back.discard(name)
-                self._events.keep(t, Event.PROCESS_DIED, bool(self._waiting_back), text=name)
-                self._events.note(t, Event.PROCESS_BACK, text=name)
-        self._check_hangs(t)
+        self._check_hearts(t)
         self._heartbeat.step(t)
 
-    def _check_hangs(self, t: int) -> None:
+    def _listen(self, t: int, name: str) -> None:
+        for kind, text in self.children[name].said():
+            self.said.append((name, kind, text))
+            if kind == "degraded":
+                self._events.keep(t, Event.BACKEND_FALLBACK, True, text=text)
+
+    def _check_hearts(self, t: int) -> None:
         for name, reader in self._alive.items():
-            reader.latest()
-            if name in self._waiting_back or reader.seq == 0 or name not in self.pids:
+            if name not in self.children:
                 continue
-            if t - int(reader.record["t_ns"]) > HANG_NS:
-                os.kill(self.pids[name], signal.SIGKILL)  # a hung process is a dead one
+            reader.latest()
+            beat_ns = int(reader.record["t_ns"])
+            started_ns = self._started_ns[name]
+            if beat_ns < started_ns:
+                late = t - started_ns > START_NS
+            else:
+                late = t - beat_ns > HANG_NS
+                self._welcome_back(t, name)
+            if late:
+                os.kill(self.children[name].pid, signal.SIGKILL)  # a hung process is a dead one
+
+    def _welcome_back(self, t: int, name: str) -> None:
+        if name in self._awaited:
+            self._awaited.discard(name)
+            self._events.keep(t, Event.PROCESS_DIED, bool(self._awaited), text=name)
+            self._events.note(t, Event.PROCESS_BACK, text=name)
 
     def _died(self, t: int, name: str) -> None:
-        pid = self.pids.pop(name)
-        os.close(self._fds.pop(name))
-        _, status = os.waitpid(pid, 0)
-        code = os.waitstatus_to_exitcode(status)
+        _, status = os.waitpid(self.children[name].pid, 0)
+        self._forget(t, name)
         if self.ended:
             return
-        row = self.rows[name]
-        how = f"{name} ({'signal ' + str(-code) if code < 0 else 'exit ' + str(code)})"
-        self._events.keep(t, Event.PROCESS_DIED, True, text=how)
-        restarts = self._restarts.get(name, 0)
-        if row.on_death is OnDeath.RESTART and restarts < MAX_RESTARTS:
-            self._restarts[name] = restarts + 1
-            self._start(name)
-            self._alive[name].latest()
-            self._waiting_back.add(name)
+        code = os.waitstatus_to_exitcode(status)
+        how = f"{name} (signal {-code})" if code < 0 else f"{name} (exit {code})"
+        if Event.PROCESS_DIED in self._events.active:
+            self._events.note(t, Event.PROCESS_DIED, text=how)
         else:
-            self.ended, self.failed = f"{how} died", True
+            self._events.keep(t, Event.PROCESS_DIED, True, text=how)
+        if self._may_restart(t, name):
+            self._start(name)
+            self._awaited.add(name)
+            return
+        kind, text = self._last_words(name)
+        self.end(text or f"the process {how} died", kind or ERROR)
 
-    def end(self, reason: str) -> None:
-        """Ask for the end of the run."""
+    def _may_restart(self, t: int, name: str) -> bool:
+        """Not too often, and not what says that it cannot even start."""
+        deaths = self._deaths.setdefault(name, [])
+        deaths[:] = [d for d in deaths if t - d < RESTART_WINDOW_NS] + [t]
+        reader = self._alive.get(name)
+        never_ran = reader is not None and not reader.latest() and reader.seq == 0
+        hopeless = never_ran and bool(self._last_words(name)[1])
+        row = self.rows[name]
+        return row.on_death is OnDeath.RESTART and len(deaths) <= MAX_RESTARTS and not hopeless
+
+    def _last_words(self, name: str) -> tuple[str, str]:
+        words = [(k, text) for n, k, text in self.said if n == name and k in (ERROR, USAGE)]
+        return words[-1] if words else ("", "")
+
+    def _forget(self, t: int, name: str) -> None:
+        self._listen(t, name)
+        self.children.pop(name).close()
+        os.close(self._pidfds.pop(name))
+
+    def note(self, event: Event, text: str = "") -> None:
+        """Tell an event of the run as a whole."""
+        self._events.note(now_ns(), event, text=text)
+
+    def end(self, reason: str, failure: str = "") -> None:
+        """Ask for the end of the run; the first reason counts."""
         if not self.ended:
-            self.ended = reason
+            self.ended, self.failure = reason, failure
 
     def stop(self) -> None:
         """SIGTERM in stop order, each group waited for; what does not go is killed."""
-        self._events.note(now_ns(), Event.RUN_ENDED, text=self.ended)
+        self.note(Event.RUN_ENDED, self.ended)
         for order in sorted({row.stop_order for row in self.rows.values()}):
-            group = [n for n, row in self.rows.items() if row.stop_order == order and n in self.pids]
+            group = [name for name in self.children if self.rows[name].stop_order == order]
             for name in group:
-                os.kill(self.pids[name], signal.SIGTERM)
+                os.kill(self.children[name].pid, signal.SIGTERM)
             deadline = now_ns() + STOP_WAIT_NS
-            while any(n in self.pids for n in group) and now_ns() < deadline:
-                self._reap(group)
+            while self._reap(group, os.WNOHANG) and now_ns() < deadline:
                 sleep_until(now_ns() + 5_000_000)
-            for name in [n for n in group if n in self.pids]:
-                os.kill(self.pids[name], signal.SIGKILL)
-                os.waitpid(self.pids.pop(name), 0)
-                os.close(self._fds.pop(name))
+            for name in [n for n in group if n in self.children]:
+                os.kill(self.children[name].pid, signal.SIGKILL)
+            self._reap(group, 0)
 
-    def _reap(self, group: list[str]) -> None:
-        for name in [n for n in group if n in self.pids]:
-            pid, _ = os.waitpid(self.pids[name], os.WNOHANG)
+    def _reap(self, group: list[str], options: int) -> bool:
+        """Take leave of who has gone; True while somebody is left."""
+        for name in [n for n in group if n in self.children]:
+            pid, _ = os.waitpid(self.children[name].pid, options)
             if pid:
-                del self.pids[name]
-                os.close(self._fds.pop(name))
+                self._forget(now_ns(), name)
+        return any(name in self.children for name in group)

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 3 done but degraded.
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import sys
 from dataclasses import dataclass
@@ -81,15 +82,27 @@ def build_parser(argv: list[str]) -> argparse.ArgumentParser:
         if tuple(argv[: len(verb.words)]) == verb.words:
             module = importlib.import_module(verb.module)
             getattr(module, verb.arguments)(sub)
-            sub.set_defaults(handler=getattr(module, verb.function))
+            options = [o for a in sub._actions for o in a.option_strings if o.startswith("--")]
+            sub.set_defaults(handler=getattr(module, verb.function), options=options)
     return parser
+
+
+def _unknown(word: str, args: argparse.Namespace) -> str:
+    """What was not understood, and what would have been."""
+    valid = getattr(args, "options", [])
+    near = difflib.get_close_matches(word.split("=")[0], valid, 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"unknown argument {word}: valid are {', '.join(valid)}{hint}"
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
     parser = build_parser(argv)
-    args = parser.parse_args(argv)
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        print(f"companion: {_unknown(unknown[0], args)}", file=sys.stderr)
+        return USAGE
     try:
         return int(args.handler(args))
     except ConfigError as error:

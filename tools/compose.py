@@ -17,7 +17,7 @@ from calibration.store import read_record, write_record
 from models.backend import Budget, Chosen, select
 from models.backends import loaders
 from models.bundle import Bundle, find_bundle, load_bundle
-from models.errors import GraphError
+from models.errors import BundleError, GraphError
 from models.layout import Layout, goal_vector
 from models.manifest import GRAPHS
 from models.policy import GraphPolicy
@@ -94,6 +94,7 @@ class RunSettings:
     stay: bool = False
     backends: dict[str, tuple[str, ...]] = field(default_factory=lambda: dict(TWIN_BACKENDS))
     allow_development_key: bool = False
+    needs_operator: bool = True  # on a robot; robot.toml may waive it
     blackout: bool = False
 
 
@@ -117,6 +118,22 @@ class Setup:
     def has_body(self) -> bool:
         """False where the camera is a recording: motors stay disarmed."""
         return not Path(self.settings.camera).is_file()
+
+    @property
+    def needs_operator(self) -> bool:
+        """On a robot somebody watches while it moves, unless robot.toml waives it."""
+        return not self.is_twin and self.settings.needs_operator
+
+    @property
+    def moves_by_itself(self) -> bool:
+        """The twin engages itself; a robot waits for a gesture, a recording moves nothing."""
+        return self.is_twin and self.has_body
+
+    @property
+    def may_engage(self) -> bool:
+        """A robot takes a bundle that was never validated on it only where it is told to."""
+        validated = self.settings.target in self.bundle.manifest.validated_on
+        return self.is_twin or validated or self.settings.accept_unvalidated
 
     @property
     def stays_with_page(self) -> bool:
@@ -184,9 +201,9 @@ class Setup:
             "wall_offset_ns": str(wall_ns() - now_ns()),
         }
 
-    def conditions(self) -> Condition:
-        """Conditions that are decided at start."""
-        met = Condition.BUNDLE
+    def conditions(self, has_policy: bool = True) -> Condition:
+        """Conditions that are decided at start; without a policy nothing drives."""
+        met = Condition.BUNDLE if has_policy and self.may_engage else Condition(0)
         if self.is_calibrated():
             met |= Condition.CALIBRATED
         return met | Condition.CAMERA if self.has_body else met
@@ -197,11 +214,23 @@ def prepare(settings: RunSettings) -> Setup:
     body = load_body(settings.body)
     layout = body.layout()
     bundle = load_bundle(find_bundle(settings.bundle), layout)
+    if settings.target == "robot":
+        check_signer(bundle, settings.allow_development_key)
     camera = (body.camera.height, body.camera.width, 3)
     table = channel_table(bundle.manifest.belief, camera)
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     folder = settings.record or runs_folder() / f"{stamp}_{os.getpid()}"
     return Setup(settings, body, layout, bundle, table, folder)
+
+
+def check_signer(bundle: Bundle, allow_development_key: bool) -> None:
+    """A robot takes no bundle that anybody could have signed."""
+    if bundle.signed_by == "development" and not allow_development_key:
+        raise BundleError(
+            f"{bundle.path} is signed with the development key, which anybody has and --target "
+            "robot refuses; sign it with a key of your own, or set allow_development_key = true "
+            "in robot.toml"
+        )
 
 
 def twin_goal(seed: int) -> Float32:

@@ -27,6 +27,7 @@ from tools.compose import Setup
 from tools.twin.judge import SkillResult, judge
 from tools.twin.scenario import Scenario
 from tools.twin.twin import Twin
+from tools.unplugged import Unplugged
 
 Float32 = npt.NDArray[np.float32]
 PHYSICS_NS = 2 * MS
@@ -41,15 +42,12 @@ class DarkCamera:
     def __init__(self, camera: Camera) -> None:
         self._camera = camera
         self.has_body = camera.has_body
-
-    @property
-    def ended(self) -> bool:
-        """See `Camera`."""
-        return self._camera.ended
+        self.ended = False
 
     def read(self, now_ns: int) -> CameraFrame | None:
         """See `Camera`."""
         frame = self._camera.read(now_ns)
+        self.ended = self._camera.ended
         return None if frame is None else CameraFrame(frame.t_ns, np.zeros_like(frame.pixels))
 
     def close(self) -> None:
@@ -111,6 +109,7 @@ class LockstepResult:
     mode_final: str
     tick_us: list[float]
     observe_ms: list[float]
+    virtual_s: float  # from the first active tick, or from the start where nothing may move
 
 
 class LockstepRun:
@@ -134,12 +133,16 @@ class LockstepRun:
         self.twin = Twin(
             setup.body, settings.seed, self.firmware.plant, o.scenario, start_ns=START_NS
         )
-        transport = DelayedLink(self.firmware, self.clockwork, latency.serial)
+        # a recording has no body: its twin stands beside the run, and nobody answers the link
+        transport = (
+            Unplugged() if o.video else DelayedLink(self.firmware, self.clockwork, latency.serial)
+        )
         link = Link(transport, setup.body.limit_table())
         self.controller = Controller(
             setup.body, setup.layout, link, o.policy or policy, self.channels,
             ControllerConfig(
-                auto_engage=True, needs_operator=False, conditions=int(setup.conditions()),
+                auto_engage=True, needs_operator=False,
+                conditions=int(setup.conditions(has_policy=bool(o.policy or policy))),
                 speed_cap_m_s=setup.body.speed_cap_m_s,
             ),
             no_time_us,
@@ -158,6 +161,7 @@ class LockstepRun:
         self.memory = MemorySink()
         self._camera_out = self.channels.writer("camera", "twin")
         self._truth_out = self.channels.writer("truth", "twin")
+        self._video = o.video
         self._active_ns = 0
         self.tick_us: list[float] = []
         self.observe_ms: list[float] = []
@@ -170,18 +174,30 @@ class LockstepRun:
         started = time.perf_counter()
         c = self.clockwork
         recorder = Recorder(self.channels, [self.memory, *(sinks or [])])
-        c.every(PHYSICS_NS, "twin", self._physics)
-        c.every(50 * MS, "twin", self._render)
+        self._schedule_senses()
         c.at(START_NS + self._latency.controller, "controller", self._start_controller)
         c.every(MIND_NS, "mind", self.mind.step)
         c.every(MIND_NS, "recorder", recorder.step)
-        self.channels.on_delivery("camera", self._perceive)
-        limit = START_NS + START_LIMIT_NS
-        c.run(limit, lambda: self._active_ns > 0)
+        if self._video is None:
+            c.run(START_NS + START_LIMIT_NS, lambda: self._active_ns > 0)
         start = self._active_ns or START_NS
-        c.run(start + round(duration_s * 1e9))
+        c.run(start + round(duration_s * 1e9), self._has_ended)
         recorder.close(c.now_ns)
-        return self._result(time.perf_counter() - started)
+        return self._result(time.perf_counter() - started, (c.now_ns - start) / 1e9)
+
+    def _schedule_senses(self) -> None:
+        """Physics, frames and what they wake; a recording is read at the frame rate instead."""
+        c = self.clockwork
+        if self._video is not None:
+            period_ns = 1_000_000_000 // self.setup.body.frame_hz
+            c.every(period_ns, "perception", lambda _now_ns: self._perceive())
+            return
+        c.every(PHYSICS_NS, "twin", self._physics)
+        c.every(50 * MS, "twin", self._render)
+        self.channels.on_delivery("camera", self._perceive)
+
+    def _has_ended(self) -> bool:
+        return self._video is not None and self._video.ended
 
     def _start_controller(self) -> None:
         self.clockwork.every(CONTROL_NS, "controller", self._control)
@@ -210,20 +226,23 @@ class LockstepRun:
 
     def _perceive(self) -> None:
         start = time.perf_counter()
-        self.perception.step(self.clockwork.now_ns)
-        self.observe_ms.append((time.perf_counter() - start) * 1e3)
+        if self.perception.step(self.clockwork.now_ns):
+            self.observe_ms.append((time.perf_counter() - start) * 1e3)
 
-    def _result(self, wall_s: float) -> LockstepResult:
+    def _result(self, wall_s: float, virtual_s: float) -> LockstepResult:
         records = self.memory.arrays()
-        truth = records.get("truth")
-        active = truth[truth["t_ns"] >= self._active_ns] if truth is not None else None
-        failed = self._active_ns == 0 or active is None or not len(active)
+        skill: SkillResult | None = None
+        if self._active_ns and "truth" in records:
+            truth = records["truth"]
+            active = truth[truth["t_ns"] >= self._active_ns]
+            skill = judge(active) if len(active) else None
         return LockstepResult(
             records=records,
-            skill=None if failed else judge(active),
+            skill=skill,
             tick_log_sha256=self.channels.tick_log_sha256(),
             wall_s=wall_s,
             mode_final=self.controller.mode.name.lower(),
             tick_us=self.tick_us,
             observe_ms=self.observe_ms,
+            virtual_s=virtual_s,
         )

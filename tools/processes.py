@@ -8,35 +8,53 @@ from __future__ import annotations
 import select
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from models.backend import Budget, Chosen
 from runtime.channels import Channels
 from runtime.clock import now_ns, now_us, sleep_until
-from runtime.process import Heartbeat, StopFlag, quiet_memory, run_periodic
-from tools.compose import Setup
+from runtime.process import Heartbeat, Parent, StopFlag, quiet_memory, run_periodic
+from tools.compose import GRAPH_BUDGET_US, Setup, open_policy, open_world
 
-FALLBACK_S = 0.012  # a control period and a bit: the tick comes without the sensor batch too
-SENSOR_POLL_S = 0.001
+if TYPE_CHECKING:
+    from firmware_bridge.link import Link
+    from runtime.camera import Camera
+    from runtime.controller import Controller
+
+FALLBACK_NS = 12_000_000  # a control period and a bit: the tick comes without the sensor batch too
 PARK_NS = 300_000_000
+ROLL_OUT_NS = 1_000_000_000  # the twin's world goes on until its wheels have stopped
+REST_RAD_S = 0.02
+MCU_SAFE = 0
 
 
-def controller(setup: Setup, channels: Channels, port: str, stop: StopFlag) -> None:
+def tell_chosen(parent: Parent, chosen: list[Chosen]) -> None:
+    """Which backends are really in use, and which of them is a fallback."""
+    for c in chosen:
+        parent.hear("backend", f"{c.graph} {c.backend}")
+        if c.degraded:
+            parent.hear("degraded", c.degraded)
+
+
+def controller(setup: Setup, channels: Channels, port: str, stop: StopFlag, parent: Parent) -> None:
     """100 Hz, woken by the sensor batch; parks the motors when it leaves."""
     from firmware_bridge.link import Link
     from firmware_bridge.serial_port import SerialTransport
-    from models.backend import Budget
     from runtime.controller import Controller, ControllerConfig
-    from tools.compose import GRAPH_BUDGET_US, open_policy
+    from tools.unplugged import Unplugged
 
     policy, chosen = open_policy(setup, Budget(now_us, GRAPH_BUDGET_US))
-    transport = SerialTransport(port)
+    tell_chosen(parent, [chosen] if chosen else [])
+    if policy is None:
+        parent.hear("degraded", "no backend runs the policy: motion stays disarmed")
+    transport = SerialTransport(port) if setup.has_body else Unplugged()
     link = Link(transport, setup.body.limit_table())
     part = Controller(
         setup.body, setup.layout, link, policy, channels,
         ControllerConfig(
             auto_engage=setup.is_twin,
-            needs_operator=not setup.is_twin and not setup.settings.headless,
-            conditions=int(setup.conditions()),
-            degraded=(chosen.degraded or "") if chosen else "",
+            needs_operator=setup.needs_operator,
+            conditions=int(setup.conditions(has_policy=policy is not None)),
             speed_cap_m_s=setup.speed_cap_m_s(),
         ),
         now_us,
@@ -44,25 +62,35 @@ def controller(setup: Setup, channels: Channels, port: str, stop: StopFlag) -> N
     heartbeat = Heartbeat(channels, "controller")
     quiet_memory()
     try:
-        _control_loop(part, link, transport.fileno(), heartbeat, stop)
+        _control_loop(part, link, heartbeat, stop)
     finally:
         # every way out parks: the MCU stops with its own deceleration, then cuts the enable line
-        deadline = now_ns() + PARK_NS
         part.park(now_ns())
-        while now_ns() < deadline and int(link.sensors[0]["mcu_mode"]) != 0:
-            select.select([transport.fileno()], [], [], FALLBACK_S)
+        deadline = now_ns() + PARK_NS
+        while setup.has_body and now_ns() < deadline and _mcu_mode(link) != MCU_SAFE:
+            _wait(link, now_ns() + FALLBACK_NS)
             link.step(now_ns())
         transport.close()
 
 
-def _control_loop(part, link, fd, heartbeat, stop) -> None:  # type: ignore[no-untyped-def]
+def _mcu_mode(link: Link) -> int:
+    return int(link.sensors[0]["mcu_mode"])
+
+
+def _wait(link: Link, until_ns: int) -> None:
+    """Sleep until bytes come or the time is over; an unplugged port has nothing to wait on."""
+    fd = link.fileno()
+    left_s = max(0.0, (until_ns - now_ns()) / 1e9)
+    select.select([] if fd is None else [fd], [], [], left_s)
+
+
+def _control_loop(part: Controller, link: Link, heartbeat: Heartbeat, stop: StopFlag) -> None:
     """Wait for a sensor batch (or the fallback time), then one control period."""
     seen = link.sensors_seq
-    due = now_ns() + int(FALLBACK_S * 1e9)
+    due = now_ns() + FALLBACK_NS
     while not stop.requested:
-        left = (due - now_ns()) / 1e9
-        if left > 0:
-            select.select([fd], [], [], left)
+        if now_ns() < due:
+            _wait(link, due)
             link.step(now_ns())
             if link.sensors_seq == seen and now_ns() < due:
                 continue
@@ -70,16 +98,15 @@ def _control_loop(part, link, fd, heartbeat, stop) -> None:  # type: ignore[no-u
         part.step(t)
         seen = link.sensors_seq
         heartbeat.step(t)
-        due = t + int(FALLBACK_S * 1e9)
+        due = t + FALLBACK_NS
 
 
-def perception(setup: Setup, channels: Channels, stop: StopFlag) -> None:
-    """20 Hz, woken by the camera."""
-    from models.backend import Budget
+def perception(setup: Setup, channels: Channels, stop: StopFlag, parent: Parent) -> None:
+    """20 Hz: woken by the twin's camera, paced by the clock with any other."""
     from runtime.perception import Perception, PerceptionConfig
-    from tools.compose import GRAPH_BUDGET_US, open_world
 
-    world, _ = open_world(setup, Budget(now_us, GRAPH_BUDGET_US))
+    world, chosen = open_world(setup, Budget(now_us, GRAPH_BUDGET_US))
+    tell_chosen(parent, chosen)
     camera = open_camera(setup, channels)
     part = Perception(
         setup.body, setup.layout, setup.bundle.manifest, world, camera, channels,
@@ -87,20 +114,21 @@ def perception(setup: Setup, channels: Channels, stop: StopFlag) -> None:
     )  # fmt: skip
     heartbeat = Heartbeat(channels, "perception")
     quiet_memory()
-    wait = channels.reader("camera")
     try:
-        while not stop.requested:
-            if setup.settings.camera == "twin":
+        if setup.settings.camera == "twin":
+            wait = channels.reader("camera")
+            while not stop.requested:
+                wait.latest()
+                part.step(now_ns())
+                heartbeat.step(now_ns())
                 wait.wait(20_000)
-            part.step(now_ns())
-            heartbeat.step(now_ns())
-            if setup.settings.camera != "twin":
-                select.select([], [], [], 0.005)
+        else:
+            run_periodic(part.step, setup.body.frame_hz, heartbeat, stop)
     finally:
         camera.close()
 
 
-def open_camera(setup: Setup, channels: Channels):  # type: ignore[no-untyped-def]
+def open_camera(setup: Setup, channels: Channels) -> Camera:
     """The camera a run was asked for."""
     from runtime.camera import ChannelCamera, DeviceCamera, VideoCamera
 
@@ -112,7 +140,7 @@ def open_camera(setup: Setup, channels: Channels):  # type: ignore[no-untyped-de
     return DeviceCamera(source)
 
 
-def mind(setup: Setup, channels: Channels, stop: StopFlag) -> None:
+def mind(setup: Setup, channels: Channels, stop: StopFlag, parent: Parent) -> None:
     """10 Hz: skills, planner link, the machine's state."""
     from runtime.machine import LinuxMachine
     from runtime.mind import Mind, MindConfig, PlannerLink
@@ -135,7 +163,7 @@ def mind(setup: Setup, channels: Channels, stop: StopFlag) -> None:
         part.close()
 
 
-def recorder(setup: Setup, channels: Channels, log: Path, stop: StopFlag) -> None:
+def recorder(setup: Setup, channels: Channels, log: Path, stop: StopFlag, parent: Parent) -> None:
     """10 Hz: drain everything into the black box."""
     from runtime.log import McapSink, Recorder
 
@@ -151,43 +179,38 @@ def recorder(setup: Setup, channels: Channels, log: Path, stop: StopFlag) -> Non
         run_periodic(loop.step, 10, Heartbeat(channels, "recorder"), stop)
     finally:
         loop.close(now_ns())
+        if loop.missed and part == 1:
+            parent.hear("missed", str(loop.missed))
 
 
-def twin(setup: Setup, channels: Channels, plant_fd: int, stop: StopFlag) -> None:
-    """The twin in real time: physics in 2 ms steps, a frame every 50 ms, truth every 10 ms."""
+def twin(setup: Setup, channels: Channels, plant_fd: int, stop: StopFlag, parent: Parent) -> None:
+    """The twin's world in real time; it ends when its wheels stand still."""
     from firmware_bridge.plant import Plant
-    from tools.twin.twin import Twin
+    from tools.twin.process import TwinLoop
+    from tools.twin.twin import STEP_NS, Twin
 
-    period_ns, frame_ns, truth_ns = 2_000_000, 1_000_000_000 // setup.body.frame_hz, 10_000_000
-    start = now_ns()
-    world = Twin(setup.body, setup.settings.seed, Plant.attach(plant_fd), start_ns=start)
-    camera, truth = channels.writer("camera", "twin"), channels.writer("truth", "twin")
+    plant = Plant.attach(plant_fd)
+    world = Twin(setup.body, setup.settings.seed, plant, start_ns=now_ns())
+    truth = channels.writer("truth", "twin")
+    loop = TwinLoop(world, channels.writer("camera", "twin"), truth)
     heartbeat = Heartbeat(channels, "twin")
     quiet_memory()
-    due = now_ns()
-    next_frame = next_truth = due
-    world.skip_to(due)
-    while not stop.requested:
+    world.skip_to(now_ns())  # building the scene took its time
+    end_ns = 0
+    while True:
         t = now_ns()
-        # far behind (a stalled machine): physics skips time rather than racing after it
-        if t - world.now_ns > 200_000_000:
-            world.skip_to(t - 20_000_000)
-        world.step_to(t)
-        if t >= next_frame:
-            next_frame = max(next_frame + frame_ns, t)
-            camera.record["pixels"] = world.render()
-            camera.record["number"] += 1
-            camera.publish(world.now_ns)
-        if t >= next_truth:
-            next_truth = max(next_truth + truth_ns, t)
-            world.truth(truth.record)
-            truth.publish(world.now_ns)
+        loop.step(t)
         heartbeat.step(t)
-        due = max(due + period_ns, now_ns())
-        sleep_until(due)
+        if stop.requested:
+            end_ns = end_ns or t + ROLL_OUT_NS
+            if t >= end_ns or abs(truth.record["wheel_rad_s"]).max() < REST_RAD_S:
+                return
+        sleep_until(t - t % STEP_NS + STEP_NS)
 
 
-def console(setup: Setup, channels: Channels, sock: socket.socket, stop: StopFlag) -> None:
+def console(
+    setup: Setup, channels: Channels, sock: socket.socket, stop: StopFlag, parent: Parent
+) -> None:
     """The page."""
     from tools.console.server import serve
 

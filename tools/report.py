@@ -100,7 +100,9 @@ def build_report(setup: Setup, records: Arrays, facts: RunFacts) -> dict[str, An
 
 
 def _duration_s(records: Arrays, zero: int) -> float:
-    ends = [int(r["t_ns"][-1]) for name, r in records.items() if len(r) and name in ("tick", "frame")]
+    ends = [
+        int(r["t_ns"][-1]) for name, r in records.items() if len(r) and name in ("tick", "frame")
+    ]
     return round((max(ends, default=zero) - zero) / 1e9, 3)
 
 

@@ -1,0 +1,153 @@
+"""The options of `companion run`, and the run they ask for."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+from runtime.errors import ConfigError
+from tools.compose import DEFAULT_BUNDLE, ROBOT_BACKENDS, TWIN_BACKENDS, RunSettings
+from tools.config import load_robot
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The fixed options of `companion run`."""
+    add = parser.add_argument
+    add("--body", default="", help="body name or TOML file (default: companion)")
+    add("--target", choices=("twin", "robot"), default="twin", help="what moves (default: twin)")
+    add(
+        "--firmware",
+        default="",
+        metavar="host|PORT",
+        help="host: the MCU's core as a process (twin); or a serial port (robot, default /dev/companion-mcu)",
+    )
+    add(
+        "--camera",
+        default="",
+        metavar="twin|DEVICE|VIDEO",
+        help="twin, a V4L2 device, a GStreamer pipeline, or a video file (motors stay disarmed)",
+    )
+    add(
+        "--skill",
+        default="follow",
+        choices=("follow", "idle"),
+        help="what it does (default: follow)",
+    )
+    add(
+        "--duration",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="seconds from the first active tick; 0: until Ctrl-C (default)",
+    )
+    add("--headless", action="store_true", help="no page")
+    add("--seed", type=int, default=0, help="the twin's world (default: 0)")
+    add(
+        "--lockstep",
+        action="store_true",
+        help="one process on virtual time: faster than real time, bit-identical per seed",
+    )
+    add("--record", type=Path, default=None, metavar="DIR", help="where log and run.html go")
+    add("--report", type=Path, default=None, metavar="FILE", help="write the report as JSON")
+    add("--bundle", default="", help=f"bundle name or directory (default: {DEFAULT_BUNDLE})")
+    add(
+        "--config",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help="robot: a robot.toml (default: the installed one)",
+    )
+    add(
+        "--accept-unvalidated",
+        action="store_true",
+        help="robot: engage a bundle without recorded validation on this body, at 0.2 m/s",
+    )
+    add(
+        "--page-port",
+        type=int,
+        default=0,
+        metavar="N",
+        help="port of the page on loopback (default: a free one)",
+    )
+    add(
+        "--planner",
+        default="",
+        metavar="ADDRESS",
+        help="a planner to listen to, as tcp://127.0.0.1:5560",
+    )
+    add(
+        "--goal",
+        default="",
+        metavar="TEXT",
+        help="what the planner is asked for, as 'follow for 20 s, then wait 5 s'",
+    )
+    add(
+        "--stay",
+        action="store_true",
+        help="go on after --duration while a page is connected (make run does)",
+    )
+
+
+def settings_of(args: argparse.Namespace) -> RunSettings:
+    """The run that was asked for; ConfigError on contradictions."""
+    _check_values(args)
+    return _robot_settings(args) if args.target == "robot" else _twin_settings(args)
+
+
+def _check_values(args: argparse.Namespace) -> None:
+    if not math.isfinite(args.duration) or args.duration < 0:
+        raise ConfigError(
+            f"--duration {args.duration:g} is no time; give seconds, or 0 for until Ctrl-C"
+        )
+    if args.seed < 0:
+        raise ConfigError(f"--seed {args.seed} is negative; give 0 or more")
+    if not 0 <= args.page_port <= 65535:
+        raise ConfigError(f"--page-port {args.page_port} is no port; give 1 to 65535")
+    if args.planner and not args.planner.startswith(("tcp://", "ipc://")):
+        raise ConfigError(
+            f"--planner {args.planner} is no address; give one as tcp://127.0.0.1:5560"
+        )
+    if args.goal and not args.planner:
+        raise ConfigError(
+            "--goal is what a planner is asked for; give --planner tcp://127.0.0.1:5560 too"
+        )
+
+
+def _twin_settings(args: argparse.Namespace) -> RunSettings:
+    if args.firmware not in ("", "host"):
+        raise ConfigError(
+            f"--firmware {args.firmware} is a port: ports belong to --target robot; "
+            "on the twin use --firmware host"
+        )
+    if args.config is not None:
+        raise ConfigError("--config is a robot's; give --target robot too")
+    return RunSettings(
+        body=args.body or "companion", camera=args.camera or "twin", skill=args.skill,
+        duration_s=args.duration, headless=args.headless, seed=args.seed, lockstep=args.lockstep,
+        record=args.record, report=args.report, bundle=args.bundle or DEFAULT_BUNDLE,
+        page_port=args.page_port, planner=args.planner, stay=args.stay, goal=args.goal,
+        backends=dict(TWIN_BACKENDS),
+    )  # fmt: skip
+
+
+def _robot_settings(args: argparse.Namespace) -> RunSettings:
+    """What the command line leaves open stands in robot.toml."""
+    robot, _ = load_robot(args.config)
+    firmware, camera = args.firmware or robot.port, args.camera or robot.camera
+    if firmware == "host" or camera == "twin":
+        raise ConfigError(
+            "--target robot needs a serial port and a real camera; "
+            "for the simulation use --target twin"
+        )
+    if args.lockstep:
+        raise ConfigError("--lockstep runs the twin on virtual time; leave out --target robot")
+    return RunSettings(
+        body=args.body or robot.body, target="robot", firmware=firmware, camera=camera,
+        skill=args.skill, duration_s=args.duration, headless=args.headless, seed=args.seed,
+        record=args.record, report=args.report, bundle=args.bundle or robot.bundle,
+        accept_unvalidated=args.accept_unvalidated, page_port=args.page_port,
+        planner=args.planner or robot.planner, stay=args.stay, goal=args.goal,
+        backends=dict(ROBOT_BACKENDS), allow_development_key=robot.allow_development_key,
+        needs_operator=robot.needs_operator,
+    )  # fmt: skip
