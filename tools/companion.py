@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import os
 import sys
 from dataclasses import dataclass
 
@@ -113,6 +114,9 @@ def main(argv: list[str] | None = None) -> int:
         return FAILED
     except KeyboardInterrupt:
         print("companion: stopped by Ctrl-C", file=sys.stderr)
+        return FAILED
+    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:
         print(f"companion: {error.filename or 'the system'}: {error.strerror}", file=sys.stderr)
