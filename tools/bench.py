@@ -146,7 +146,7 @@ def ring() -> Iterator[Row]:
             shared.latest(out)
 
         def theirs() -> None:
-            a.send(record)
+            a.send(record.data)
             b.recv()
 
         value, baseline = interleaved(ours, theirs, 200)
