@@ -20,6 +20,7 @@ from runtime.clock import now_ns, sleep_until
 from runtime.errors import ConfigError, RuntimeFault
 
 PR_SET_PDEATHSIG = 1
+PR_SET_NAME = 15
 ALIVE_PERIOD_NS = 50_000_000
 PIPE_BYTES = 65536
 USAGE, ERROR = "usage", "error"  # what a dying child says: exit code 2 or 1 of the command
@@ -79,6 +80,11 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+def set_name(name: str) -> None:
+    """What `ps -o comm` and `top` show of this process (15 characters)."""
+    ctypes.CDLL(None).prctl(PR_SET_NAME, f"cmp-{name}".encode()[:15])
+
+
 def set_priority(fifo: int) -> bool:
     """Ask for SCHED_FIFO at a priority, not inherited by children; False when it is not allowed."""
     if fifo == 0:
@@ -99,7 +105,7 @@ def try_fifo() -> bool:
     return True
 
 
-def spawn(start: Callable[[StopFlag, Parent], None], fifo: int) -> Child:
+def spawn(name: str, start: Callable[[StopFlag, Parent], None], fifo: int) -> Child:
     """Fork a child that runs `start(stop, parent)` and never returns.
 
     The child dies with its parent. An expected failure is one sentence to the parent; any other
@@ -120,6 +126,7 @@ def spawn(start: Callable[[StopFlag, Parent], None], fifo: int) -> Child:
         os.close(reading)
         stop = StopFlag()
         die_with_parent()
+        set_name(name)
         if os.getppid() == parent:
             set_priority(fifo)
             code = _run(start, stop, Parent(writing))

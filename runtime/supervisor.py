@@ -21,6 +21,7 @@ from runtime.process import ERROR, USAGE, Child, Heartbeat
 
 STOP_WAIT_NS = 3_000_000_000
 HANG_NS = 3_000_000_000
+REST_NS = 500_000_000  # every death brings the wheels to rest, also where the restart is quicker
 START_NS = (
     60_000_000_000  # to the first heartbeat; loading a bundle on a busy machine takes seconds
 )
@@ -105,7 +106,8 @@ class Supervisor:
                 late = t - started_ns > START_NS
             else:
                 late = t - beat_ns > HANG_NS
-                self._welcome_back(t, name)
+                if t - started_ns > REST_NS:
+                    self._welcome_back(t, name)
             if late:
                 os.kill(self.children[name].pid, signal.SIGKILL)  # a hung process is a dead one
 

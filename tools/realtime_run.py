@@ -101,7 +101,7 @@ class RealtimeRun:
         def start(stop: StopFlag, parent: Parent) -> None:
             main(self.setup, self.channels, stop=stop, parent=parent)
 
-        return lambda: spawn(start, FIFO.get(name, 0))
+        return lambda: spawn(name, start, FIFO.get(name, 0))
 
     def _start_firmware(self, plant: Plant) -> Child:
         table = self.setup.body.limit_table()
