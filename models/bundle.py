@@ -90,7 +90,7 @@ def load_bundle(path: Path, layout: Layout, trusted: dict[str, bytes] | None = N
     raw = manifest_file.read_bytes()
     try:
         manifest = msgspec.toml.decode(raw, type=Manifest)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BundleError(
             f"{manifest_file}: {error}; the bundle is of another version or damaged, "
             "install it again"

@@ -7,6 +7,8 @@ the policy layout (`models`), the nominal camera (`calibration`).
 from __future__ import annotations
 
 import difflib
+import re
+import typing
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -193,6 +195,17 @@ class Body(Strict, frozen=True):
         return LensCamera(PinholeCamera(c.width, c.height, c.fx, c.fy, c.cx, c.cy), c.distortion)
 
 
+def _valid_keys(message: str) -> str:
+    """The keys that may stand where an unknown one was found."""
+    if "unknown field" not in message:
+        return ""
+    place = re.search(r"at `\$\.(\w+)", message)
+    hints = typing.get_type_hints(Body)
+    section = hints[place.group(1)] if place else Body
+    section = next(iter(typing.get_args(section)), section)  # joint is a tuple of sections
+    return f": valid are {', '.join(section.__struct_fields__)}"
+
+
 def load_body(name: str) -> Body:
     """Read a body by name (`runtime/bodies/NAME.toml`) or by path; ConfigError says what is wrong."""
     path = Path(name) if name.endswith(".toml") else BODIES / f"{name}.toml"
@@ -203,8 +216,10 @@ def load_body(name: str) -> Body:
         raise ConfigError(f"no body named {name}: known bodies are {', '.join(known)}{hint}")
     try:
         body = msgspec.toml.decode(path.read_bytes(), type=Body)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise ConfigError(f"body file {path}: {error}; mend the file") from error
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"body file {path}: {error}{_valid_keys(str(error))}; mend the file"
+        ) from error
     unknown = [a for a in body.policy.actions if a not in body.joint_names]
     if unknown:
         raise ConfigError(

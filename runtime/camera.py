@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,8 @@ class ChannelCamera:
 
 def import_cv2() -> Any:
     """OpenCV, or a ConfigError that says how to get it."""
+    for name, quiet in (("OPENCV_LOG_LEVEL", "ERROR"), ("OPENCV_FFMPEG_LOGLEVEL", "-8")):
+        os.environ.setdefault(name, quiet)  # what it finds wrong, our one sentence says
     try:
         import cv2
     except ImportError as error:

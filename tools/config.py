@@ -39,7 +39,7 @@ def load_robot(path: Path | None) -> tuple[RobotConfig, str]:
         return RobotConfig(), "defaults"
     try:
         found = msgspec.toml.decode(chosen.read_bytes())
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{chosen}: {error}; mend the file") from error
     known = RobotConfig.__struct_fields__
     for key in found:

@@ -37,7 +37,6 @@ def main(args: argparse.Namespace) -> int:
     setup = prepare(settings)
     if settings.lockstep:
         check(setup)
-        make_folder(setup.folder)
         return _lockstep(setup)
     if sys.platform != "linux":
         raise ConfigError(
@@ -58,6 +57,7 @@ def _lockstep(setup: Setup) -> int:
     world, chosen = open_world(setup)
     policy, drives = open_policy(setup)
     run = LockstepRun(setup, world, policy, Overrides(video=video))
+    make_folder(setup.folder)
     sinks: list[Sink] = []
     log = ""
     if setup.settings.record:

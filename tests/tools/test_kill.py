@@ -16,8 +16,8 @@ from runtime.modes import Mode
 from tools.run_log import parts
 
 pytest.importorskip("websockets", reason="the page's packages are not installed")
-from websockets.exceptions import ConnectionClosed  # noqa: E402
-from websockets.sync.client import connect  # noqa: E402
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 pytestmark = pytest.mark.heavy
 MS = 1_000_000
