@@ -7,6 +7,7 @@ writer was killed (everything up to the last flush).
 from __future__ import annotations
 
 import base64
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -210,24 +211,30 @@ class Recorder:
             sink.close()
 
 
-def read_messages(path: Path) -> Iterator[tuple[str, bytes]]:
-    """(channel name, JSON) of every whole message, also of a cut file."""
+def whole_records(path: Path) -> Iterator[Any]:
+    """Every whole MCAP record of a file, up to its end or to where it was cut or damaged."""
     from mcap.exceptions import McapError
-    from mcap.records import Channel as McapChannel
-    from mcap.records import Message
     from mcap.stream_reader import StreamReader
+    from zstandard import ZstdError
 
-    topics: dict[int, str] = {}
     with path.open("rb") as file:
         try:
-            for record in StreamReader(file).records:
-                if isinstance(record, McapChannel):
-                    name = record.topic.removeprefix("/companion/").replace("/", ".")
-                    topics[record.id] = name
-                elif isinstance(record, Message):
-                    yield topics[record.channel_id], record.data
-        except (McapError, EOFError, ValueError):
-            return  # the end of what was flushed
+            yield from StreamReader(file, validate_crcs=True).records
+        except (McapError, ZstdError, EOFError, ValueError, RuntimeError, struct.error):
+            return  # a cut chunk fails in the reader, in its decompressor or in its numbers
+
+
+def read_messages(path: Path) -> Iterator[tuple[str, bytes]]:
+    """(channel name, JSON) of every whole message, also of a cut file."""
+    from mcap.records import Channel as McapChannel
+    from mcap.records import Message
+
+    topics: dict[int, str] = {}
+    for record in whole_records(path):
+        if isinstance(record, McapChannel):
+            topics[record.id] = record.topic.removeprefix("/companion/").replace("/", ".")
+        elif isinstance(record, Message):
+            yield topics[record.channel_id], record.data
 
 
 def read_log(path: Path, table: dict[str, Channel]) -> Arrays:

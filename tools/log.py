@@ -6,12 +6,12 @@ import argparse
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
 from runtime.errors import ConfigError
-from runtime.log import read_messages
+from runtime.log import read_messages, whole_records
 
 
 def add_info(parser: argparse.ArgumentParser) -> None:
@@ -73,38 +73,45 @@ def add_recover(parser: argparse.ArgumentParser) -> None:
 
 def recover(args: argparse.Namespace) -> int:
     """Copy every whole record of a cut log to a new, complete file."""
-    from mcap.exceptions import McapError
-    from mcap.records import Channel, Message, Schema
-    from mcap.stream_reader import StreamReader
-    from mcap.writer import Writer
-
     check_log(args.log)
     out = args.out or args.log.with_suffix(".recovered.mcap")
     if out.exists():
         raise ConfigError(f"{out} is there already; give --out another name")
+    _channels(args.log)  # refuses a log without a whole record
     work = out.with_name(f".{out.name}.{os.getpid()}")
-    count = 0
-    with args.log.open("rb") as source, work.open("wb") as target:
-        writer = Writer(target)
-        writer.start(library="companion log recover")
-        schemas: dict[int, int] = {}
-        channels: dict[int, int] = {}
-        try:
-            for r in StreamReader(source).records:
-                if isinstance(r, Schema) and r.id not in schemas:
-                    schemas[r.id] = writer.register_schema(r.name, r.encoding, r.data)
-                elif isinstance(r, Channel) and r.id not in channels:
-                    channels[r.id] = writer.register_channel(
-                        r.topic, r.message_encoding, schemas[r.schema_id], r.metadata
-                    )
-                elif isinstance(r, Message):
-                    writer.add_message(
-                        channels[r.channel_id], r.log_time, r.data, r.publish_time, r.sequence
-                    )
-                    count += 1
-        except (McapError, EOFError, ValueError) as error:
-            print(f"the log ends early ({type(error).__name__}): everything before is kept")
-        writer.finish()
-    work.replace(out)
+    try:
+        with work.open("wb") as target:
+            count = _copy(args.log, target)
+        work.replace(out)
+    finally:
+        work.unlink(missing_ok=True)
     print(f"{count} records in {out}")
     return 0
+
+
+def _copy(log: Path, target: BinaryIO) -> int:
+    """Write the whole records of `log` as a complete file; the number of messages."""
+    from mcap.records import Channel, Message, Metadata, Schema
+    from mcap.writer import Writer
+
+    writer = Writer(target)
+    writer.start(library="companion log recover")
+    schemas: dict[int, int] = {}
+    channels: dict[int, int] = {}
+    count = 0
+    for r in whole_records(log):
+        if isinstance(r, Schema) and r.id not in schemas:
+            schemas[r.id] = writer.register_schema(r.name, r.encoding, r.data)
+        elif isinstance(r, Channel) and r.id not in channels:
+            schema = schemas[r.schema_id]
+            channels[r.id] = writer.register_channel(
+                r.topic, r.message_encoding, schema, r.metadata
+            )
+        elif isinstance(r, Metadata):
+            writer.add_metadata(r.name, r.metadata)
+        elif isinstance(r, Message):
+            channel = channels[r.channel_id]
+            writer.add_message(channel, r.log_time, r.data, r.publish_time, r.sequence)
+            count += 1
+    writer.finish()
+    return count
