@@ -119,7 +119,8 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:
-        print(f"companion: {error.filename or 'the system'}: {error.strerror}", file=sys.stderr)
+        said = error.strerror or " ".join(str(error).split())
+        print(f"companion: {error.filename or 'the system'}: {said}", file=sys.stderr)
         return FAILED
 
 

@@ -33,6 +33,7 @@ Float32 = npt.NDArray[np.float32]
 PHYSICS_NS = 2 * MS
 CONTROL_NS = 10 * MS
 MIND_NS = 100 * MS
+LAST_WORDS_NS = 100 * MS
 START_LIMIT_NS = 20_000 * MS  # a run that does not become active by then has failed
 
 
@@ -182,6 +183,8 @@ class LockstepRun:
             c.run(START_NS + START_LIMIT_NS, lambda: self._active_ns > 0)
         start = self._active_ns or START_NS
         c.run(start + round(duration_s * 1e9), self._has_ended)
+        if self._has_ended():
+            c.run(c.now_ns + LAST_WORDS_NS)  # until the event of the end has appeared
         recorder.close(c.now_ns)
         return self._result(time.perf_counter() - started, (c.now_ns - start) / 1e9)
 

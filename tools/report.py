@@ -209,9 +209,14 @@ def story(report: dict[str, Any], html: str) -> list[str]:
     )
     surprise = ", ".join(f"{k} {v['p50']:.3g}" for k, v in report["surprise"].items())
     notable = [e for e in report["events"] if e["effect"] != "note"]
+    disarmed = next((e["sentence"] for e in report["events"] if e["name"] == "disarmed"), "")
+    reached = "success" if skill["success"] else "NOT reached"
+    where = (
+        "on a recording" if disarmed else f"on {report['target']} (firmware {report['firmware']})"
+    )
     return [
-        f"  {report['body']} on {report['target']} (firmware {report['firmware']}): {report['duration_s']:.1f} s, mode at the end: {report['mode_final']}",
-        f"  skill {skill['name']}: {'success' if skill['success'] else 'NOT reached'} ({driven})",
+        f"  {report['body']} {where}: {report['duration_s']:.1f} s, mode at the end: {report['mode_final']}",
+        f"  {disarmed}" if disarmed else f"  skill {skill['name']}: {reached} ({driven})",
         f"  bundle {report['bundle']['name']} {report['bundle']['version']} on {', '.join(sorted(set(report['backends'].values())))}",
         f"  {report['ticks']} control ticks, {report['commands_sent']} commands sent, {report['command_gaps']} gaps",
         f"  tick {tick.get('p50', 0):.0f} us (p99 {tick.get('p99', 0):.0f}), sensor to command {s2c.get('p50', 0):.0f} us (p99 {s2c.get('p99', 0):.0f})",

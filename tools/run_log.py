@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from pathlib import Path
@@ -14,7 +15,13 @@ from runtime.log import Arrays, read_log
 
 def log_path(folder: Path) -> Path:
     """`YYYYMMDDTHHMMSSZ_PID.mcap` in a run's folder."""
-    return folder / (time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + f"_{os.getpid()}.mcap")
+    stem = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + f"_{os.getpid()}"
+    path = folder / f"{stem}.mcap"
+    for k in itertools.count(2):  # two runs of one program within a second
+        if not path.exists():
+            return path
+        path = folder / f"{stem}_{k}.mcap"
+    raise AssertionError
 
 
 def parts(log: Path) -> list[Path]:
