@@ -7,6 +7,8 @@ writer was killed (everything up to the last flush).
 from __future__ import annotations
 
 import base64
+import contextlib
+import shutil
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +20,7 @@ import numpy.typing as npt
 
 from runtime.camera import import_cv2
 from runtime.channels import Channel, Channels, Record
-from runtime.errors import ConfigError
+from runtime.errors import ConfigError, RuntimeFault
 
 CHUNK_BYTES = 256 * 1024
 Arrays = dict[str, npt.NDArray[np.void]]
@@ -142,10 +144,11 @@ class McapSink:
         path.parent.mkdir(parents=True, exist_ok=True)
         context = self._context = foxglove.Context()  # channels close when their context goes
         self.path = path
-        self._writer = foxglove.open_mcap(
-            path, context=context, writer_options=MCAPWriteOptions(chunk_size=CHUNK_BYTES)
-        )
-        self._writer.write_metadata("companion", metadata)
+        with self._writing():
+            self._writer = foxglove.open_mcap(
+                path, context=context, writer_options=MCAPWriteOptions(chunk_size=CHUNK_BYTES)
+            )
+            self._writer.write_metadata("companion", metadata)
         self._channels = {
             row.name: foxglove.Channel(
                 f"/companion/{row.name.replace('.', '/')}",
@@ -160,17 +163,31 @@ class McapSink:
             for row in rows
         }
 
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """The SDK knows one exception for all; most often the disk is full."""
+        try:
+            yield
+        except RuntimeError as error:
+            free_mb = shutil.disk_usage(self.path.parent).free / 1e6
+            raise RuntimeFault(
+                f"the log {self.path} cannot be written ({free_mb:.0f} MB are free on its disk; "
+                f"{error}); delete old logs or give --record a folder on another disk"
+            ) from error
+
     def write(self, row: Channel, record: Record) -> None:
         """See `Sink`."""
         self._channels[row.name].log(encode_record(row, record), log_time=int(record["t_ns"]))
 
     def flush(self) -> None:
         """Finish the chunk: a later kill loses nothing of it."""
-        self._writer.flush()
+        with self._writing():
+            self._writer.flush()
 
     def close(self) -> None:
         """Write the summary and close."""
-        self._writer.close()
+        with self._writing():
+            self._writer.close()
 
 
 class Recorder:

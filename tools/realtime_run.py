@@ -44,6 +44,7 @@ class Outcome:
     facts: RunFacts
     started: bool  # it got as far as motion, or as the first frame where nothing may move
     failure: str = ""  # runtime.process.ERROR or USAGE
+    missed: int = 0  # records that the log lacks because the recorder came late
 
 
 class RealtimeRun:
@@ -129,7 +130,9 @@ class RealtimeRun:
             for number, handler in previous.items():
                 signal.signal(number, handler)
         records = read_parts(self.log, self.setup.table)
-        return Outcome(records, self._facts(), bool(self.started_ns), self.supervisor.failure)
+        missed = sum(int(text) for _, kind, text in self.supervisor.said if kind == "missed")
+        failure = self.supervisor.failure
+        return Outcome(records, self._facts(), bool(self.started_ns), failure, missed)
 
     def _tell_privilege(self) -> None:
         if not self.fifo:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.channels import REPORTING
+from runtime.errors import RuntimeFault
 from runtime.events import EVENTS, Event, sentence
 from runtime.log import Arrays
 from runtime.modes import Mode
@@ -229,8 +230,19 @@ def story(report: dict[str, Any], html: str) -> list[str]:
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
-    """Write beside the place and rename there: no half-written report."""
+    """Write the report."""
+    write_whole(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write beside the place and rename there: nothing half-written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     work = path.with_name(f".{path.name}.{os.getpid()}")
-    work.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n")
-    work.replace(path)
+    try:
+        work.write_text(text)
+        work.replace(path)
+    except OSError as error:
+        work.unlink(missing_ok=True)
+        raise RuntimeFault(
+            f"{path} cannot be written ({error.strerror}); free some disk or choose another folder"
+        ) from error

@@ -15,7 +15,7 @@ from runtime.channels import FRAME_PX
 from runtime.log import Arrays
 from runtime.surprise import SURPRISE_CHANNELS
 from tools.compose import Setup
-from tools.report import start_ns
+from tools.report import start_ns, write_whole
 
 TEMPLATE = Path(__file__).parent / "report.html"
 MAX_FRAMES = 400
@@ -35,10 +35,7 @@ def write_html(path: Path, setup: Setup, records: Arrays, report: dict[str, Any]
     }
     text = json.dumps(data, allow_nan=False).replace("</", "<\\/")
     page = TEMPLATE.read_text().replace("/*DATA*/null", text)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    work = path.with_name(f".{path.name}.part")
-    work.write_text(page)
-    work.replace(path)
+    write_whole(path, page)
 
 
 def _frames(records: Arrays, zero: int) -> dict[str, Any]:

@@ -105,6 +105,8 @@ def _realtime(setup: Setup, folder: RuntimeFolder, page: socket.socket | None) -
     if outcome.failure:
         said = "the run ended early: " if started else ""
         print(f"companion: {said}{outcome.facts.failed}", file=sys.stderr)
+    if outcome.missed:
+        print(f"note: the log lacks {outcome.missed} records, the recorder came late")
     code = _tell(setup, outcome.records, outcome.facts) if started else OK
     if outcome.failure:
         return WRONG_USE if outcome.failure == USAGE else FAILED

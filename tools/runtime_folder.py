@@ -6,10 +6,13 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from types import TracebackType
 
 from runtime.errors import ConfigError
+
+ATTEMPTS = 50
 
 
 def base_folder() -> Path:
@@ -34,19 +37,14 @@ class RuntimeFolder:
         base.mkdir(mode=0o700, parents=True, exist_ok=True)
         _sweep(base)
         self.path = base / name
-        self.path.mkdir(mode=0o700, exist_ok=True)
-        self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            owner = os.pread(self._lock, 32, 0).decode().strip() or "unknown"
-            os.close(self._lock)
-            raise ConfigError(
-                f"{name} is already run by process {owner}; stop that run first (Ctrl-C in its "
-                "terminal) or choose another robot or port"
-            ) from error
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+        for _ in range(ATTEMPTS):
+            found = _lock(self.path)
+            if found is not None:
+                self._lock = found
+                os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+                return
+            time.sleep(0.01)  # another run is sweeping just now
+        raise ConfigError(f"{self.path} cannot be locked; remove that folder")
 
     def __enter__(self) -> RuntimeFolder:
         return self
@@ -59,6 +57,30 @@ class RuntimeFolder:
     ) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """The locked file of a run's folder; None: try again; ConfigError when a live run has it."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        return None  # swept away under our hands
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(fd).st_nlink:
+            os.ftruncate(fd, 0)
+            return fd
+        os.close(fd)
+    except BlockingIOError as error:
+        owner = os.pread(fd, 32, 0).decode().strip()
+        os.close(fd)
+        if owner and Path(f"/proc/{owner}").exists():
+            raise ConfigError(
+                f"{folder.name} is already run by process {owner}; stop that run first (Ctrl-C in "
+                "its terminal) or choose another robot or port"
+            ) from error
+    return None
 
 
 def _sweep(base: Path) -> None:
