@@ -8,6 +8,7 @@ import json
 import mmap
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 from runtime.channels import Channel, Channels, channel_bytes
@@ -33,6 +34,16 @@ def open_channels(table: dict[str, Channel], fds: dict[str, int]) -> Channels:
     return Channels(table, memory)
 
 
+@contextlib.contextmanager
+def _reachable(path: Path) -> Iterator[str]:
+    """A socket's address: the kernel takes 107 bytes, so a deep folder goes by its descriptor."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
 class ChannelServer:
     """Gives other programs (page, `why`) the channels of a run over a Unix socket."""
 
@@ -41,7 +52,8 @@ class ChannelServer:
         self._about = about
         path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
-        self._socket.bind(str(path))
+        with _reachable(path) as address:
+            self._socket.bind(address)
         self._socket.listen(4)
 
     def step(self) -> None:
@@ -62,7 +74,8 @@ def fetch_memory(path: Path) -> tuple[dict[str, int], dict[str, object]]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
         client.settimeout(2.0)
         try:
-            client.connect(str(path))
+            with _reachable(path) as address:
+                client.connect(address)
             hello, fds, _, _ = socket.recv_fds(client, HELLO_BYTES, MAX_FDS)
         except OSError as error:
             raise ChannelError(

@@ -1,5 +1,7 @@
 """Channels: one writer each, readers that never block, misses that are counted."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -63,12 +65,12 @@ def test_the_recorder_has_time_to_drain() -> None:
 
 
 def test_memory_is_handed_out_over_a_socket(tmp_path) -> None:
+    tmp_path = tmp_path / ("deep" * 30)  # longer than a socket's address may be
+    tmp_path.mkdir()
     table = channel_table(8, (4, 4, 3))
     fds = create_memory(table)
     ours = open_channels(table, fds)
     server = ChannelServer(tmp_path / "s", fds, {"target": "twin"})
-    import threading
-
     answer = threading.Timer(0.05, server.step)
     answer.start()
     theirs_fds, about = fetch_memory(tmp_path / "s")

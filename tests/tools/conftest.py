@@ -64,6 +64,7 @@ class LiveRun:
         """Poll until it holds."""
         end = time.monotonic() + timeout_s
         while not holds():
+            assert what == "children gone" or self.process.poll() is None, self.err.read_text()
             assert time.monotonic() < end, f"never: {what}\n{self.err.read_text()}"
             time.sleep(0.005)
 
