@@ -20,6 +20,7 @@ from runtime.events import Event
 from runtime.process import ERROR, USAGE, Child, Heartbeat
 
 STOP_WAIT_NS = 3_000_000_000
+SETTLE_NS = 300_000_000  # MOTION's time to live and the MCU's own ramp: a cut motor rolls longer
 HANG_NS = 3_000_000_000
 REST_NS = 500_000_000  # every death brings the wheels to rest, also where the restart is quicker
 START_NS = (
@@ -166,6 +167,8 @@ class Supervisor:
     def stop(self) -> None:
         """SIGTERM in stop order, each group waited for; what does not go is killed."""
         self.note(Event.RUN_ENDED, self.ended)
+        if self.failure:
+            sleep_until(now_ns() + SETTLE_NS)
         for order in sorted({row.stop_order for row in self.rows.values()}):
             group = [name for name in self.children if self.rows[name].stop_order == order]
             for name in group:

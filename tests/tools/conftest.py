@@ -22,6 +22,16 @@ NAMES = ("controller", "perception", "mind", "recorder", "console", "twin")
 COMM = {f"cmp-{name}"[:15]: name for name in NAMES} | {"companion-firmw": "firmware"}
 
 
+# The command, with a stick that reaches the body's full speed: the hardest case of stopping.
+FAST = """
+import sys
+from runtime import driver
+from tools.companion import main
+driver.TELEOP_SPEED_M_S = 1.0
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 class LiveRun:
     """`companion run` as a subprocess; `channels` are its own, over its socket."""
 
@@ -31,7 +41,7 @@ class LiveRun:
         self.base = tmp_path / "runtime"
         self.base.mkdir()
         self.out, self.err = tmp_path / "out.txt", tmp_path / "err.txt"
-        command = [sys.executable, "-m", "tools.companion", "run", "--record", str(self.folder)]
+        command = [sys.executable, "-c", FAST, "run", "--record", str(self.folder)]
         command += ["--report", str(self.report), *args]
         with self.out.open("w") as out, self.err.open("w") as err:
             self.process = subprocess.Popen(

@@ -21,6 +21,7 @@ from websockets.sync.client import connect
 
 pytestmark = pytest.mark.heavy
 MS = 1_000_000
+FAST_RAD_S = 8.0  # of 9: the speed cap of the body
 REST_RAD_S = 0.15  # 1 cm/s at the rim
 RESTARTED = ("perception", "mind", "recorder", "console")
 ENDING = ("supervisor", "controller", "firmware", "twin")
@@ -60,7 +61,7 @@ def plant_of(pid: int) -> Plant:
 def drive_until_fast(run, stick: Stick) -> None:
     run.until(lambda: run.mode() in (Mode.ACTIVE, Mode.TELEOP), "active")
     end = time.monotonic() + 10
-    while run.collect() < 3.0:
+    while run.collect() < FAST_RAD_S:
         assert time.monotonic() < end, "it never drove"
         stick.hold()
         time.sleep(0.02)
@@ -80,7 +81,7 @@ def stop_ms(run, killed_ns: int, until_ns: int) -> float:
     """Time from the kill to the last moment in motion."""
     t = np.array([int(r["t_ns"]) for r in run.seen])
     wheels = np.array([np.abs(r["wheel_rad_s"]).max() for r in run.seen])
-    assert wheels[t <= killed_ns][-1] > 2.0, "it was moving before"
+    assert wheels[t <= killed_ns][-1] > 7.5, "it was moving before"
     assert (t > killed_ns).any(), "the world went on after the kill"
     moving = t[(wheels > REST_RAD_S) & (t < until_ns)]
     return (int(moving[-1]) - killed_ns) / MS
