@@ -134,27 +134,8 @@ class LockstepRun:
         self.twin = Twin(
             setup.body, settings.seed, self.firmware.plant, o.scenario, start_ns=START_NS
         )
-        # a recording has no body: its twin stands beside the run, and nobody answers the link
-        transport = (
-            Unplugged() if o.video else DelayedLink(self.firmware, self.clockwork, latency.serial)
-        )
-        link = Link(transport, setup.body.limit_table())
-        self.controller = Controller(
-            setup.body, setup.layout, link, o.policy or policy, self.channels,
-            ControllerConfig(
-                auto_engage=True, needs_operator=False,
-                conditions=int(setup.conditions(has_policy=bool(o.policy or policy))),
-                speed_cap_m_s=setup.body.speed_cap_m_s,
-            ),
-            no_time_us,
-        )  # fmt: skip
-        camera: Camera = o.video or ChannelCamera(self.channels.reader("camera"))
-        self.perception = Perception(
-            setup.body, setup.layout, setup.bundle.manifest, o.world or world,
-            DarkCamera(camera) if o.dark else camera, self.channels,
-            PerceptionConfig(lens=None if o.video else self.twin.camera.lens, seed=settings.seed),
-            no_time_us,
-        )  # fmt: skip
+        self.controller = self._build_controller(o, policy, latency)
+        self.perception = self._build_perception(o, world)
         self.mind = Mind(self.channels, MindConfig(
             skill=settings.skill, goal=setup.goal(), engage=True,
             allow_motion=setup.has_body,
@@ -169,6 +150,33 @@ class LockstepRun:
         self._on_render = o.on_render
         self._recorder: Recorder | None = None
         self._latency = latency
+
+    def _build_controller(
+        self, o: Overrides, policy: Policy | None, latency: Latency
+    ) -> Controller:
+        # a recording has no body: its twin stands beside the run, and nobody answers the link
+        transport = (
+            Unplugged() if o.video else DelayedLink(self.firmware, self.clockwork, latency.serial)
+        )
+        link = Link(transport, self.setup.body.limit_table())
+        return Controller(
+            self.setup.body, self.setup.layout, link, o.policy or policy, self.channels,
+            ControllerConfig(
+                auto_engage=True, needs_operator=False,
+                conditions=int(self.setup.conditions(has_policy=bool(o.policy or policy))),
+                speed_cap_m_s=self.setup.body.speed_cap_m_s,
+            ),
+            no_time_us,
+        )  # fmt: skip
+
+    def _build_perception(self, o: Overrides, world: World) -> Perception:
+        camera: Camera = o.video or ChannelCamera(self.channels.reader("camera"))
+        return Perception(
+            self.setup.body, self.setup.layout, self.setup.bundle.manifest, o.world or world,
+            DarkCamera(camera) if o.dark else camera, self.channels,
+            PerceptionConfig(lens=None if o.video else self.twin.camera.lens, seed=self.setup.settings.seed),
+            no_time_us,
+        )  # fmt: skip
 
     def run(self, duration_s: float, sinks: list[Sink] | None = None) -> LockstepResult:
         """Run until `duration_s` after the first active tick (or after the start, if disarmed)."""

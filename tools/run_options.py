@@ -5,88 +5,43 @@ from __future__ import annotations
 import argparse
 import math
 from pathlib import Path
+from typing import Any
 
 from runtime.errors import ConfigError
+from runtime.skills import SKILLS
 from tools.compose import DEFAULT_BUNDLE, ROBOT_BACKENDS, TWIN_BACKENDS, RunSettings
 from tools.config import load_robot
+
+Option = tuple[str, dict[str, Any]]
+FLAG: dict[str, Any] = {"action": "store_true"}
+TEXT: dict[str, Any] = {"default": ""}
+FILE: dict[str, Any] = {"type": Path, "default": None}
+OPTIONS: tuple[Option, ...] = (
+    ("--body", {**TEXT, "help": "body name or TOML file (default: companion)"}),
+    ("--target", {"choices": ("twin", "robot"), "default": "twin", "help": "what moves (default: twin)"}),
+    ("--firmware", {**TEXT, "metavar": "host|PORT", "help": "host: the MCU's core as a process (twin); or a serial port (robot, default /dev/companion-mcu)"}),
+    ("--camera", {**TEXT, "metavar": "twin|DEVICE|VIDEO", "help": "twin, a V4L2 device, a GStreamer pipeline, or a video file (motors stay disarmed)"}),
+    ("--skill", {"default": "follow", "choices": tuple(SKILLS), "help": "what it does (default: follow)"}),
+    ("--duration", {"type": float, "default": 0.0, "metavar": "S", "help": "seconds from the first active tick; 0: until Ctrl-C (default)"}),
+    ("--headless", {**FLAG, "help": "no page"}),
+    ("--seed", {"type": int, "default": 0, "help": "the twin's world (default: 0)"}),
+    ("--lockstep", {**FLAG, "help": "one process on virtual time: faster than real time, bit-identical per seed"}),
+    ("--record", {**FILE, "metavar": "DIR", "help": "where log and run.html go"}),
+    ("--report", {**FILE, "metavar": "FILE", "help": "write the report as JSON"}),
+    ("--bundle", {**TEXT, "help": f"bundle name or directory (default: {DEFAULT_BUNDLE})"}),
+    ("--config", {**FILE, "metavar": "FILE", "help": "robot: a robot.toml (default: the installed one)"}),
+    ("--accept-unvalidated", {**FLAG, "help": "robot: engage a bundle without recorded validation on this body, at 0.2 m/s"}),
+    ("--page-port", {"type": int, "default": 0, "metavar": "N", "help": "port of the page on loopback (default: a free one)"}),
+    ("--planner", {**TEXT, "metavar": "ADDRESS", "help": "a planner to listen to, as tcp://127.0.0.1:5560"}),
+    ("--goal", {**TEXT, "metavar": "TEXT", "help": "what the planner is asked for, as 'follow for 20 s, then wait 5 s'"}),
+    ("--stay", {**FLAG, "help": "go on after --duration while a page is connected (make run does)"}),
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The fixed options of `companion run`."""
-    add = parser.add_argument
-    add("--body", default="", help="body name or TOML file (default: companion)")
-    add("--target", choices=("twin", "robot"), default="twin", help="what moves (default: twin)")
-    add(
-        "--firmware",
-        default="",
-        metavar="host|PORT",
-        help="host: the MCU's core as a process (twin); or a serial port (robot, default /dev/companion-mcu)",
-    )
-    add(
-        "--camera",
-        default="",
-        metavar="twin|DEVICE|VIDEO",
-        help="twin, a V4L2 device, a GStreamer pipeline, or a video file (motors stay disarmed)",
-    )
-    add(
-        "--skill",
-        default="follow",
-        choices=("follow", "idle"),
-        help="what it does (default: follow)",
-    )
-    add(
-        "--duration",
-        type=float,
-        default=0.0,
-        metavar="S",
-        help="seconds from the first active tick; 0: until Ctrl-C (default)",
-    )
-    add("--headless", action="store_true", help="no page")
-    add("--seed", type=int, default=0, help="the twin's world (default: 0)")
-    add(
-        "--lockstep",
-        action="store_true",
-        help="one process on virtual time: faster than real time, bit-identical per seed",
-    )
-    add("--record", type=Path, default=None, metavar="DIR", help="where log and run.html go")
-    add("--report", type=Path, default=None, metavar="FILE", help="write the report as JSON")
-    add("--bundle", default="", help=f"bundle name or directory (default: {DEFAULT_BUNDLE})")
-    add(
-        "--config",
-        type=Path,
-        default=None,
-        metavar="FILE",
-        help="robot: a robot.toml (default: the installed one)",
-    )
-    add(
-        "--accept-unvalidated",
-        action="store_true",
-        help="robot: engage a bundle without recorded validation on this body, at 0.2 m/s",
-    )
-    add(
-        "--page-port",
-        type=int,
-        default=0,
-        metavar="N",
-        help="port of the page on loopback (default: a free one)",
-    )
-    add(
-        "--planner",
-        default="",
-        metavar="ADDRESS",
-        help="a planner to listen to, as tcp://127.0.0.1:5560",
-    )
-    add(
-        "--goal",
-        default="",
-        metavar="TEXT",
-        help="what the planner is asked for, as 'follow for 20 s, then wait 5 s'",
-    )
-    add(
-        "--stay",
-        action="store_true",
-        help="go on after --duration while a page is connected (make run does)",
-    )
+    for name, how in OPTIONS:
+        parser.add_argument(name, **how)
 
 
 def settings_of(args: argparse.Namespace) -> RunSettings:
