@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from firmware_bridge.host import HostFirmware
+from firmware_bridge.plant import Plant
 from firmware_bridge.serial_port import SerialTransport
 from models.bundle import BUNDLES
-from runtime.body import BODIES
+from runtime.body import BODIES, load_body
 from tools import start_checks
 from tools.companion import main
-from tools.compose import DEFAULT_BUNDLE
+from tools.compose import DEFAULT_BUNDLE, RunSettings, prepare
 from tools.runtime_folder import RuntimeFolder
 
 
@@ -188,6 +190,17 @@ def test_port_that_is_no_mcu(refused, robot, noise: bool, monkeypatch) -> None:
         os.close(slave)
     assert "no MCU of ours" in sentence and os.path.basename(sentence.split(":")[1]).strip()
     assert time.monotonic() - began < 5
+
+
+def test_an_mcu_of_ours_is_accepted_and_its_port_given_back() -> None:
+    body = load_body("companion")
+    firmware = HostFirmware(body.limit_table(), Plant.create())
+    settings = RunSettings(target="robot", firmware=firmware.port, allow_development_key=True)
+    try:
+        start_checks.check_port(prepare(settings))
+        SerialTransport(firmware.port).close()
+    finally:
+        firmware.stop()
 
 
 def test_second_instance_on_the_same_robot(refused, robot) -> None:
