@@ -162,9 +162,9 @@ class Planned:
 
     def step(self, serve: bool = True, ms: int = 100) -> None:
         if serve:
-            for _ in range(4):  # whatever is waiting; a beat, an observation and a request at most
-                self.planner_said += self.planner.step(self.rig.now_ns, 2)
-            time.sleep(0.002)
+            for _ in range(3):  # a beat, an observation and a request at most
+                self.planner_said += self.planner.step(self.rig.now_ns, 1)
+            time.sleep(0.001)
         self.rig.step(ms)
 
     def until(self, event: Event, serve: bool = True) -> None:

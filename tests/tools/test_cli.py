@@ -237,7 +237,8 @@ def test_link_watch_shows_a_real_port(say, port: str) -> None:
     assert "wheel_left +0.000" in out and "gyro z" in out
 
 
-def test_a_port_that_is_no_motor_controller_is_named(say) -> None:
+def test_a_port_that_is_no_motor_controller_is_named(say, monkeypatch) -> None:
+    monkeypatch.setattr("tools.link.WAIT_S", 0.3)
     master, slave = os.openpty()
     try:
         code, _, err = say("link", "stats", "--port", os.ttyname(slave))
