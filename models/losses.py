@@ -22,6 +22,8 @@ class Weights:
 
     image: float = 1.0
     person_pixels: float = 8.0
+    obstacle_pixels: float = 3.0
+    near: float = 6.0
     sense: float = 2.0
     person: float = 2.0
     bump: float = 1.0
@@ -91,6 +93,7 @@ def world_loss(
         "image": w.image * _image_loss(world, u, frames, batch, w, g),
         "sense": w.sense * _sense_loss(world, belief, batch),
         "person": w.person * person_loss(world, belief, batch),
+        "near": w.near * near_loss(world, belief, batch),
         "bump": w.bump
         * F.binary_cross_entropy_with_logits(world.bump(belief)[..., 0], batch["bump"]),
         "prior": w.prior * divergence(u.posterior.detach(), u.prior).clamp(min=w.free_nats).mean(),
@@ -118,7 +121,8 @@ def _image_loss(
     soft = u.prior.flatten(-2).flatten(0, 1)[index[:third]]
     z = torch.cat([soft, z[third:]], 0)
     out = world.decode(torch.cat([h, z], -1)) + 0.5
-    pixel = 1 + w.person_pixels * batch["person_mask"].flatten(0, 1)[index][:, None].float()
+    what = batch["person_mask"].flatten(0, 1)[index][:, None]
+    pixel = 1 + w.person_pixels * (what == 1).float() + w.obstacle_pixels * (what == 2).float()
     seen = batch["mask"][:, None, 0].expand(-1, u.h.shape[1]).flatten()[index]
     error = ((out - frames[index]) ** 2 * pixel).sum((1, 2, 3))
     return (error * seen).mean()
@@ -143,6 +147,12 @@ def person_loss(world: WorldModel, belief: Tensor, batch: Batch) -> Tensor:
     nll = 0.5 * squared * torch.exp(-2 * log_sigma) + 2 * log_sigma
     weight = present * (0.2 + 0.8 * seen)
     return ((loss + (nll * weight).sum(-1)) * batch["mask"][:, None, 0]).mean()
+
+
+def near_loss(world: WorldModel, belief: Tensor, batch: Batch) -> Tensor:
+    """Nearness of furniture and walls per sector: without it the belief forgets what it may hit."""
+    error = (torch.sigmoid(world.near(belief)) - batch["near"]) ** 2
+    return (error.sum(-1) * batch["near_known"] * batch["mask"][:, None, 0]).mean()
 
 
 def _overshoot_loss(

@@ -18,7 +18,7 @@ from models.layout import GOAL_SIZE, IMU_SLICES, OBSERVE_MASKS
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of the networks; `hues` is how many appearance classes the training heads know."""
+    """Sizes of the networks; training heads know `hues` of people and `sectors` around the body."""
 
     action: int
     proprio: int
@@ -29,6 +29,7 @@ class Sizes:
     embed: int = 256
     hidden: int = 256
     hues: int = 6
+    sectors: int = 12
     unimix: float = 0.01
 
     @property
@@ -114,6 +115,7 @@ class WorldModel(nn.Module):
         self.sense = mlp(s.belief, s.hidden, s.proprio + 6)
         self.person = mlp(s.belief, s.hidden, s.hues * 4)  # per hue: seen logit, x, y, log sigma
         self.bump = mlp(s.belief, 64, 1)
+        self.near = mlp(s.belief, s.hidden, s.sectors)  # how near something stands, per sector
 
     def probs(self, logits: Tensor) -> Tensor:
         """(N, stoch) -> (N, groups, classes), mixed with 1 % uniform so that log is safe."""

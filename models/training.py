@@ -1,7 +1,8 @@
 """Training on recorded arrays: episodes in, networks out. No clock, no robot, no simulator.
 
 An episode file (.npz) holds, for E episodes of T frames (20 Hz) with K control ticks each:
-  frame (E,T,64,64,3) u1, person_mask (E,T,64,64) u1, imu (E,T,5,6), proprio (E,T,P),
+  frame (E,T,64,64,3) u1, person_mask (E,T,64,64) u1 (1 person, 2 obstacle), near (E,T,S) in 0..1
+  (1: touching, 0: over 1.2 m away), imu (E,T,5,6), proprio (E,T,P),
   action (E,T,A): mean sent action of the window before the frame, bump (E,T),
   person_seen / person_present (E,T,H), person_xy (E,T,H,2) m in the base frame,
   tick_proprio (E,T,K,P), tick_imu (E,T,K,6), tick_expert (E,T,K,A), tick_age_s (E,T,K), goal (E,12).
@@ -23,6 +24,7 @@ from models.losses import Batch, Weights, embed, policy_loss, unroll, world_loss
 from models.networks import Policy, Sizes, WorldModel
 
 BYTES = ("frame", "person_mask")
+SECTORS = 12
 SKILLS = ("idle", "follow")
 TICK_KEYS = ("tick_age_s", "tick_proprio", "tick_imu", "tick_expert")
 
@@ -63,6 +65,10 @@ class Episodes:
             with np.load(file, allow_pickle=False) as data:
                 for key in data.files:
                     parts.setdefault(key, []).append(data[key])
+                if "near" not in data.files:  # recorded before nearness was
+                    shape = data["action"].shape[:2]
+                    parts.setdefault("near", []).append(np.zeros((*shape, SECTORS)))
+                    parts.setdefault("near_known", []).append(np.zeros(shape))
         self.data: Batch = {}
         for key in list(parts):
             joined = np.concatenate(parts.pop(key))

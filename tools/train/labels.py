@@ -9,12 +9,37 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.camera import PinholeCamera, remap_table
+from models.training import SECTORS
 from tools.train.draft import CAMERA
-from tools.twin.scene import HUES
+from tools.twin.scene import HUES, ROOM_HALF_M
 from tools.twin.twin import Twin
+from tools.twin.world import OBSTACLE, RING_RADIUS_M
 
+NEAR_M = 1.2
 SEEN_PX = 6  # of the 64x64 view
 PINHOLE = PinholeCamera(CAMERA.width, CAMERA.height, CAMERA.fx, CAMERA.fy, CAMERA.cx, CAMERA.cy)
+
+
+def nearness(twin: Twin) -> npt.NDArray[np.float32]:
+    """(S,) per sector around the body (the first straight ahead, counter-clockwise): 1 touching, 0 far."""
+    x, y, yaw = twin.pose()
+    centres = np.arange(SECTORS) * 2 * np.pi / SECTORS
+    gap = np.full(SECTORS, NEAR_M)
+    for o in twin.scene.obstacles:
+        away = math.hypot(o.x_m - x, o.y_m - y)
+        bearing = math.atan2(o.y_m - y, o.x_m - x) - yaw
+        off = np.abs((centres - bearing + np.pi) % (2 * np.pi) - np.pi)
+        seen = math.asin(min(1.0, o.radius_m / max(away, 1e-6))) + np.pi / SECTORS
+        distance = away - o.radius_m - RING_RADIUS_M
+        gap = np.where(off < seen, np.minimum(gap, distance), gap)
+    along = np.stack([np.cos(centres + yaw), np.sin(centres + yaw)])
+    room = np.where(
+        along > 0, ROOM_HALF_M - np.array([[x], [y]]), ROOM_HALF_M + np.array([[x], [y]])
+    )
+    walls = (room / np.maximum(np.abs(along), 1e-6)).min(0) - RING_RADIUS_M
+    gap = np.minimum(gap, walls)
+    near: npt.NDArray[np.float32] = np.clip(1 - gap / NEAR_M, 0, 1).astype(np.float32)
+    return near
 
 
 def person_of_geom(twin: Twin) -> npt.NDArray[np.int64]:
@@ -45,6 +70,9 @@ class Labeller:
             y = np.clip(np.rint(map_y), 0, twin.camera.height - 1).astype(np.int64)
             self._index = y * twin.camera.width + x
         who = self._of_geom[twin.camera.geom[self._index]]
+        mask = (who >= 0).astype(np.uint8)
+        furniture = twin.camera.classes[twin.camera.geom[self._index]] == OBSTACLE
+        mask[furniture.reshape(mask.shape)] = 2
         count = len(self._hues)
         present, seen = np.zeros(count, np.float32), np.zeros(count, np.float32)
         xy = np.zeros((count, 2), np.float32)
@@ -60,7 +88,9 @@ class Labeller:
                 -math.sin(yaw) * dx + math.cos(yaw) * dy,
             )
         return {
-            "person_mask": (who >= 0).astype(np.uint8),
+            "person_mask": mask,
+            "near": nearness(twin),
+            "near_known": np.float32(1),
             "person_seen": seen,
             "person_present": present,
             "person_xy": xy,
