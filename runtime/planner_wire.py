@@ -21,6 +21,7 @@ MAX_BYTES = 1 << 20
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5560"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 Text = Annotated[str, msgspec.Meta(max_length=500)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=3600)]  # refuses nan and inf too
 
 
 class Wire(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True, kw_only=True):
@@ -51,7 +52,7 @@ class Request(Wire, frozen=True):
     goal: Text
     skills: tuple[str, ...]
     based_on: int
-    within_s: float
+    within_s: Seconds
 
 
 class PlannedStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,7 +68,7 @@ class Proposed(Wire, frozen=True):
     id: Text
     steps: tuple[PlannedStep, ...]
     based_on: int
-    valid_s: float
+    valid_s: Seconds
 
 
 class Refused(Wire, frozen=True):
@@ -101,7 +102,11 @@ def decode(frames: list[bytes]) -> Message | None:
 def check_address(address: str) -> str:
     """A tcp address on loopback; anything else is refused until links are encrypted."""
     parts = urlparse(address)
-    if parts.scheme != "tcp" or not parts.port:
+    try:
+        port = parts.port
+    except ValueError:  # beyond 65535
+        port = None
+    if parts.scheme != "tcp" or not port:
         raise ConfigError(f"planner address {address} is not of the form tcp://127.0.0.1:5560")
     if parts.hostname not in LOOPBACK:
         raise ConfigError(

@@ -73,7 +73,7 @@ class PlanRunner:
                 return f"{step.skill} for {step.duration_s:g} s, allowed up to {MAX_STEP_S:g} s"
         if now_ns > proposal.expires_ns:
             return "it expired before it came"
-        if frame - proposal.based_on > MAX_AGE_FRAMES:
+        if not 0 <= frame - proposal.based_on <= MAX_AGE_FRAMES:
             return f"it is based on frame {proposal.based_on}, now is frame {frame}"
         return ""
 

@@ -137,10 +137,12 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
 
 def serve(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
+    address = check_address(args.address)
     socket = open_socket(zmq.ROUTER)
     try:
-        socket.bind(check_address(args.address))
+        socket.bind(address)
     except zmq.ZMQError as error:
+        socket.close()
         raise ConfigError(
             f"{args.address} is busy ({error}); stop the other planner or give --address"
         ) from error

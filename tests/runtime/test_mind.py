@@ -225,7 +225,7 @@ def test_without_a_plan_losing_the_planner_changes_nothing() -> None:
     [
         ({"steps": (PlannedStep("dance", 3.0),)}, "no skill dance"),
         ({"based_on": 0}, "based on frame 0, now is frame 500"),
-        ({"valid_s": -1.0}, "expired"),
+        ({"valid_s": 0.0}, "expired"),
         ({"steps": ()}, "0 steps"),
     ],
 )

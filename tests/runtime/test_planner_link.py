@@ -214,6 +214,9 @@ GARBAGE = {
     "another schema": [msgspec.msgpack.encode({"type": "Beat", "schema": 2, "loop": 9})],
     "oversize in sum": [encode(Beat(loop=9))[0], *[b"x" * (MAX_BYTES // 4)] * 5],
 }
+for bad in ("nan", "inf", "-1", "1e9"):
+    plan = Proposed(id="goal-1", steps=(PlannedStep("idle", 1.0),), based_on=1, valid_s=float(bad))
+    GARBAGE[f"valid for {bad} s"] = encode(plan)
 
 
 def test_what_is_not_ours_is_dropped_and_the_link_lives_on(pair) -> None:
@@ -301,7 +304,7 @@ def test_without_any_planner_no_step_waits() -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["tcp://192.168.1.7:5560", "tcp://0.0.0.0:5560", "tcp://*:5560", "tcp://example.org:5560", "ipc:///tmp/x", "127.0.0.1:5560", "tcp://127.0.0.1", ""],
+    ["tcp://192.168.1.7:5560", "tcp://0.0.0.0:5560", "tcp://*:5560", "tcp://example.org:5560", "ipc:///tmp/x", "127.0.0.1:5560", "tcp://127.0.0.1", "tcp://127.0.0.1:99999", ""],
 )  # fmt: skip
 def test_only_loopback_addresses_are_taken(address: str) -> None:
     with pytest.raises(ConfigError, match="not on this machine|not of the form"):

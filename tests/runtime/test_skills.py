@@ -35,6 +35,7 @@ def test_the_skills_are_the_bundles_in_its_order() -> None:
         ({"steps": (Step("idle", float("inf")),)}, 0, 100, "idle for inf s"),
         ({}, 5 * S + 1, 100, "expired"),
         ({}, 0, 101 + MAX_AGE_FRAMES, "based on frame 100, now is frame 161"),
+        ({}, 0, 99, "based on frame 100, now is frame 99"),
     ],
 )  # fmt: skip
 def test_a_proposal_is_refused_with_its_reason(change, now_ns: int, frame: int, says: str) -> None:
