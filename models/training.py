@@ -154,6 +154,7 @@ class Trainer:
                 "policy": self.policy.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
                 "generator": self.generator.get_state(),
+                "random": torch.get_rng_state(),  # beliefs are sampled from the global generator
                 "update": self.update,
                 "sizes": asdict(self.sizes),
             },
@@ -168,6 +169,8 @@ class Trainer:
         self.policy.load_state_dict(state["policy"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"])
+        if "random" in state:
+            torch.set_rng_state(state["random"])
         self.update = state["update"]
 
 

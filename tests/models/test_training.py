@@ -83,6 +83,20 @@ def test_training_reports_and_leaves_a_checkpoint_that_reads_back(episodes, tmp_
         assert torch.equal(a, b)
 
 
+def test_training_that_was_interrupted_gives_the_same_weights(episodes, tmp_path: Path) -> None:
+    whole = Trainer(SIZES, SCHEDULE)
+    for _ in range(4):
+        whole.step(episodes)
+    first = Trainer(SIZES, SCHEDULE)
+    first.train(episodes, 2, tmp_path / "checkpoint.pt", lambda _n, _p: None)
+    torch.manual_seed(99)  # another process draws other random numbers
+    second = Trainer(SIZES, SCHEDULE)
+    second.load(tmp_path / "checkpoint.pt")
+    second.train(episodes, 4, tmp_path / "checkpoint.pt", lambda _n, _p: None)
+    for a, b in zip(whole.parameters, second.parameters, strict=True):
+        assert torch.equal(a, b)
+
+
 def test_the_learning_rate_ramps_holds_and_falls() -> None:
     schedule = Schedule(updates=1000, rate=1.0, warm_up=100, decay_from=0.5)
     rates = [schedule.rate_at(u) for u in (0, 49, 99, 499, 750, 1000)]
