@@ -186,7 +186,7 @@ ESTOP_CLEAR = Message(0x25, "estop_clear", "event, ACKed", "clears every latch; 
     "with the cause gone; goes to IDLE, never ACTIVE", (SESSION, Field("boot_id", "I")))
 MOTION = Message(0x28, "motion", "100 Hz", "refused when older than its ttl, issued without sync, "
     "or in another mode than ACTIVE; stop ramp at t_us + ttl",
-    (Field("session_lo", "H"), Field("ttl_ms", "H", "ms", MILLI), Field("mask", "H")),
+    (Field("session_lo", "H"), Field("ttl_ms", "H", "s", MILLI), Field("mask", "H")),
     Repeat.JOINTS, (Field("target", "h", "body", 0.0),))
 HELLO_ACK = Message(0xA0, "hello_ack", "reply", "session 0: refused; a new boot_id makes the host "
     "drop its state", (
