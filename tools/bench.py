@@ -194,7 +194,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"which (default: all of {', '.join(BENCHES)})"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object per row")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -202,16 +202,17 @@ def main(args: argparse.Namespace) -> int:
     unknown = [n for n in args.names if n not in BENCHES]
     if unknown:
         raise ConfigError(f"no bench {', '.join(unknown)}: known are {', '.join(BENCHES)}")
-    good = True
+    rows = []
     for name in args.names or BENCHES:
         for row in (r.to_json() for r in BENCHES[name]()):
-            good &= row["ok"]
-            if args.json:
-                print(json.dumps(row), flush=True)
-            else:
+            rows.append(row)
+            if not args.json:
                 mark = "ok " if row["ok"] else "NO "
                 print(
                     f"{mark} {row['name']:14} {row['value']:9.2f} {row['unit']}, {row['baseline']}: {row['baseline_value']:.2f}, ratio {row['ratio']:.2f} (goal {row['goal']:g})",
                     flush=True,
                 )
+    good = all(row["ok"] for row in rows)
+    if args.json:
+        print(json.dumps({"ok": good, "rows": rows}))
     return 0 if good else 1

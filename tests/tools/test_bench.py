@@ -39,7 +39,10 @@ def test_the_command_prints_rows_and_its_exit_code_is_the_goals(monkeypatch, cap
 
     monkeypatch.setattr(bench, "BENCHES", {"good": fake(0.6), "bad": fake(0.4)})
     assert companion.main(["bench", "good", "--json"]) == 0
-    assert '"ratio": 0.5' in json.dumps(json.loads(capsys.readouterr().out))
+    found = json.loads(capsys.readouterr().out)
+    assert found["ok"] is True and found["rows"][0]["ratio"] == 0.5
+    assert companion.main(["bench", "--json"]) == 1
+    assert [r["ok"] for r in json.loads(capsys.readouterr().out)["rows"]] == [True, False]
     assert companion.main(["bench"]) == 1
     out = capsys.readouterr().out
     assert "ok  r" in out and "NO  r" in out
