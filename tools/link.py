@@ -12,6 +12,7 @@ from firmware_bridge.protocol import Mode
 from firmware_bridge.serial_port import SerialTransport
 from runtime.body import load_body
 from runtime.clock import now_ns
+from tools.arguments import seconds
 
 WAIT_S = 2.0
 
@@ -22,7 +23,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--body", default="companion")
     parser.add_argument(
-        "--duration", type=float, default=5.0, metavar="S", help="how long (default: 5)"
+        "--duration", type=seconds, default=5.0, metavar="S", help="how long (default: 5)"
     )
 
 
@@ -43,10 +44,10 @@ def _open(args: argparse.Namespace) -> Link:
     return link
 
 
-def _listen(link: Link, seconds: float, every_ns: int, say: bool, names: tuple[str, ...]) -> int:
+def _listen(link: Link, duration_s: float, every_ns: int, say: bool, names: tuple[str, ...]) -> int:
     """Step the link; the number of sensor batches that came. Nothing is ever armed."""
     fd = link.fileno()
-    end, next_line, first = now_ns() + int(seconds * 1e9), now_ns(), link.sensors_seq
+    end, next_line, first = now_ns() + int(duration_s * 1e9), now_ns(), link.sensors_seq
     while now_ns() < end:
         if fd is not None:
             select.select([fd], [], [], 0.01)

@@ -18,6 +18,7 @@ from models.errors import BundleError, GraphError
 from models.manifest import GRAPHS
 from runtime.body import load_body
 from runtime.errors import ConfigError
+from tools.arguments import count, counts, seconds
 from tools.compose import DEFAULT_BUNDLE, engines_folder
 
 
@@ -29,17 +30,18 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     add("--work", type=Path, default=Path("runs/train"), help="work folder; training resumes there")
     add("--out", type=Path, default=None, help="bundle folder (default: models/bundles/NAME)")
     add("--body", default="companion")
-    add("--episodes", type=int, default=200, help="expert episodes of 20 s")
+    add("--episodes", type=count, default=200, help="expert episodes of 20 s")
     add(
         "--updates",
+        type=counts,
         default="2600,1400,1400",
         help="updates per round; every round after the first lets the policy drive",
     )
-    add("--aggregate", type=int, default=60, help="episodes per aggregation round")
-    add("--jobs", type=int, default=2, help="processes that collect")
-    add("--threads", type=int, default=2, help="threads that train")
-    add("--length", type=int, default=32, help="frames per training sequence")
-    add("--batch", type=int, default=16, help="sequences per update")
+    add("--aggregate", type=count, default=60, help="episodes per aggregation round")
+    add("--jobs", type=count, default=2, help="processes that collect")
+    add("--threads", type=count, default=2, help="threads that train")
+    add("--length", type=count, default=32, help="frames per training sequence")
+    add("--batch", type=count, default=16, help="sequences per update")
     add("--seed", type=int, default=0)
 
 
@@ -53,10 +55,9 @@ def train(args: argparse.Namespace) -> int:
             f"training needs torch and onnx ({error}); run `make train`, or pip install '.[train]'"
         ) from error
     out = args.out or BUNDLES / args.name
-    updates = tuple(int(u) for u in args.updates.split(","))
     settings = TrainSettings(
         name=args.name, version=args.version, work=args.work, out=out, body=args.body,
-        episodes=args.episodes, updates=updates, aggregate=args.aggregate, jobs=args.jobs,
+        episodes=args.episodes, updates=args.updates, aggregate=args.aggregate, jobs=args.jobs,
         threads=args.threads, seed=args.seed, batch=args.batch, length=args.length,
     )  # fmt: skip
     print(f"bundle: {run(settings, say)}")
@@ -72,10 +73,10 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     """Options of `model evaluate`."""
     add = parser.add_argument
     add("--bundle", default=DEFAULT_BUNDLE)
-    add("--seeds", type=int, default=20, help="fresh seeds per kind")
+    add("--seeds", type=count, default=20, help="fresh seeds per kind")
     add("--kinds", default="normal,blackout", help="normal, blackout, frozen, shuffled")
-    add("--duration", type=float, default=20.0)
-    add("--jobs", type=int, default=2)
+    add("--duration", type=seconds, default=20.0)
+    add("--jobs", type=count, default=2)
     add("--json", action="store_true", help="print one JSON object")
     add(
         "--write",

@@ -98,6 +98,12 @@ def test_help_names_every_verb_and_group_once(say) -> None:
         (["config", "show", "--config", "/nowhere/robot.toml"], "no file /nowhere/robot.toml"),
         (["plan", "follow", "--address", "udp://x"], "not of the form"),
         (["plan"], "required: goal"),
+        (["link", "stats", "--duration", "0"], "0 is no time; give seconds, more than 0"),
+        (["link", "watch", "--duration", "nan"], "nan is no time"),
+        (["model", "evaluate", "--seeds", "0"], "0 is no count; give 1 or more"),
+        (["model", "evaluate", "--jobs", "x"], "x is no count"),
+        (["model", "evaluate", "--duration", "-1"], "-1 is no time"),
+        (["model", "train", "--updates", "5,x"], "x is no count"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else "",
 )
