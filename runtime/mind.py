@@ -27,6 +27,7 @@ class PlannerLink(Protocol):
     """The edge to a planner; never blocks."""
 
     alive: bool
+    refusal: str  # why the planner made no plan of the goal, or empty
 
     def step(self, now_ns: int, observation: dict[str, float], belief: Float32) -> Proposal | None:
         """Exchange what is due; a proposal that has come, if any."""
@@ -82,6 +83,7 @@ class Mind:
         self.skill = config.skill
         self.runner = PlanRunner()
         self._planner_was_alive = False
+        self._refusal = ""
 
     def step(self, now_ns: int) -> None:
         """One decision."""
@@ -159,6 +161,9 @@ class Mind:
             self._events.note(now_ns, event)
             if not self.planner.alive and self.runner.running:
                 self.runner.finish_current()
+        if self.planner.refusal != self._refusal:
+            self._refusal = self.planner.refusal
+            self._events.note(now_ns, Event.PLAN_REJECTED, text=f"by the planner: {self._refusal}")
         if proposal is None:
             return
         reason = self.runner.check(proposal, now_ns, int(self._belief.record["number"]))

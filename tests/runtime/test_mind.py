@@ -246,6 +246,14 @@ def test_a_bad_proposal_is_refused_with_a_reason_for_both_sides(planned, change,
     assert any("the robot refuses" in line and says in line for line in planned.planner_said)
 
 
+def test_a_goal_that_the_planner_refuses_is_told_once() -> None:
+    it = Planned("sing a song")
+    it.until(Event.PLAN_REJECTED)
+    assert it.skills(4.0) == ["idle"]
+    assert it.rig.said.count(Event.PLAN_REJECTED) == 1
+    it.close()
+
+
 def test_the_operator_wins_over_a_plan(planned: Planned) -> None:
     planned.until(Event.PLAN_STARTED)
     planned.rig.operator.record["skill"] = SKILLS["idle"].index

@@ -69,6 +69,8 @@ class Console:
 
     async def get_state(self, request: Request) -> Response:
         """The page's JSON, for programs."""
+        if not _same_origin(request.headers):
+            return JSONResponse({"error": "another site's page may not see this"}, 403)
         return JSONResponse(self.view.state(now_ns(), len(self.clients)))
 
     async def post_stop(self, request: Request) -> Response:
