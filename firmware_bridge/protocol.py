@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum, IntFlag
 from typing import Final
 
-MAJOR: Final = 0
-MINOR: Final = 1
+MAJOR: Final = 1
+MINOR: Final = 0
 SMP_LIMIT: Final = 0x20
 HEADER: Final = struct.Struct("<BBI")  # type, seq, t_us
 MAX_BODY: Final = 252  # header and payload; with the CRC still one COBS block

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from calibration.camera import LensCamera
 from calibration.errors import RecordError
 from calibration.store import read_record, write_record
+from firmware_bridge import protocol
 from models.backend import Budget, Chosen, select
 from models.backends import loaders
 from models.bundle import Bundle, find_bundle, load_bundle
@@ -216,6 +217,11 @@ def prepare(settings: RunSettings) -> Setup:
     bundle = load_bundle(find_bundle(settings.bundle), layout)
     if settings.target == "robot":
         check_signer(bundle, settings.allow_development_key)
+    if bundle.manifest.protocol_major != protocol.MAJOR:
+        raise BundleError(
+            f"{bundle.path}: made for protocol {bundle.manifest.protocol_major}, this host and its "
+            f"firmware speak {protocol.MAJOR}; use a bundle for protocol {protocol.MAJOR}"
+        )
     camera = (body.camera.height, body.camera.width, 3)
     table = channel_table(bundle.manifest.belief, camera)
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())

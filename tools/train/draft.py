@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from firmware_bridge import protocol
 from models.bundle import layout_spec
 from models.layout import Layout
 from models.manifest import CameraSpec, Manifest
@@ -15,7 +16,6 @@ from models.training import SKILLS
 # About 70 degrees: people at 1.2 m fit, and 64 pixels still show a shirt at 2.5 m.
 CAMERA = CameraSpec(width=64, height=64, fx=46.0, fy=46.0, cx=31.5, cy=31.5)
 CANDIDATES = 8
-PROTOCOL_MAJOR = 1
 
 
 def sizes_for(layout: Layout) -> Sizes:
@@ -31,7 +31,7 @@ def draft(layout: Layout, name: str, version: str, trained_on: str) -> dict[str,
         "name": name,
         "version": version,
         "body": layout.body,
-        "protocol_major": PROTOCOL_MAJOR,
+        "protocol_major": protocol.MAJOR,
         "skills": SKILLS,
         "candidates": CANDIDATES,
         "belief": sizes.belief,
