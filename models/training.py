@@ -26,7 +26,7 @@ from models.networks import Policy, Sizes, WorldModel
 BYTES = ("frame", "person_mask")
 SECTORS = 12
 SKILLS = ("idle", "follow")
-TICK_KEYS = ("tick_age_s", "tick_proprio", "tick_imu", "tick_expert")
+TICK_KEYS = ("tick_age_s", "tick_proprio", "tick_imu", "tick_expert", "near")
 
 
 @dataclass(frozen=True)
