@@ -70,6 +70,7 @@ class Inputs(Strict, frozen=True):
     """Optional safety inputs; absent ones cap the base speed."""
 
     range_front: bool = False
+    range_half_cone_rad: float = 0.0  # the nearest thing within this of straight ahead; 0: one ray
     cliff: tuple[str, ...] = ()
     bumper: bool = False
     stop: bool = False

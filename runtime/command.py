@@ -10,6 +10,12 @@ from models.layout import Layout
 from runtime.body import Body
 from runtime.gate import Gate
 
+# The base slows in front of things: no nearer than RANGE_STOP_M to the range sensor, and no faster
+# than RANGE_GAIN_1_S times what is left. The host tightens; the bumper in the MCU stays behind it.
+RANGE_STOP_M = 0.12
+RANGE_GAIN_1_S = 1.3
+REVERSE_MAX_M_S = 0.3  # nothing looks behind
+
 
 class Command:
     """Targets in wire counts, one per joint of the body."""
@@ -56,13 +62,35 @@ class Command:
             default=0.0,
         )
         slow = cap_m_s / fastest if fastest > cap_m_s else 1.0
+        back_off = self._back_off_rad_s(action, slow)
         for a, joint in zip(action, joints, strict=True):
             i = joint.index
             rate = float(a) * joint.velocity_max_rad_s
             if joint.is_position:
                 self.target[i] = self.last[i] + round(rate * self._dt_s / self._scale[i])
             else:
-                self.target[i] = round(rate * slow / self._scale[i])
+                self.target[i] = round((rate * slow - back_off) / self._scale[i])
+
+    def _back_off_rad_s(self, action: npt.NDArray[np.float32], slow: float) -> float:
+        """What both wheels give up: ahead for what the range sensor sees, backwards for what it cannot.
+
+        Turning stays as it was wanted: the robot may turn away from what it must not touch.
+        """
+        rates = [
+            float(a) * joint.velocity_max_rad_s * slow
+            for a, joint in zip(action, self._layout.joints, strict=True)
+            if not joint.is_position
+        ]
+        if not rates:
+            return 0.0
+        mean = sum(rates) / len(rates)
+        if mean < 0:
+            return min(0.0, mean + REVERSE_MAX_M_S / self._radius_m)
+        range_m = float(self._link.sensors[0]["range_m"])
+        if not np.isfinite(range_m):
+            return 0.0
+        allowed = max(0.0, range_m - RANGE_STOP_M) * RANGE_GAIN_1_S / self._radius_m
+        return max(0.0, mean - allowed)
 
     def send(self, now_ns: int) -> bool:
         """Through the gate and out; False when the link took nothing."""

@@ -23,6 +23,7 @@ VELOCITY_UNIT = 1e-3  # rad/s
 WHEEL_POSITION_UNIT = 1e-4  # rad
 RANGE_NONE = 0xFFFF
 RANGE_MAX_M = 2.5
+RANGE_RAYS = 9
 IDLE_POWER_W = 9.0
 CELL_OHM = 0.06
 
@@ -70,6 +71,9 @@ class Sensors:
         self._measured = np.zeros(6 + 3 * n)
         self._wheel_radius = body.geometry.wheel_radius_m
         self._has_range = body.inputs.range_front
+        half = body.inputs.range_half_cone_rad
+        angles = np.linspace(-half, half, RANGE_RAYS) if half > 0 else np.zeros(1)
+        self._fan = np.stack([np.cos(angles), np.sin(angles), np.zeros_like(angles)], 1)
         sensors = plant.sensors
         self._accel, self._gyro = sensors["accel_m_s2"], sensors["gyro_rad_s"]
         self._position = sensors["position"][:n]
@@ -147,10 +151,13 @@ class Sensors:
 
     def _range_mm(self, data: mujoco.MjData) -> int:
         site = self._ids.range_site
-        forward = data.site_xmat[site].reshape(3, 3)[:, 0]
-        distance = mujoco.mj_ray(
-            self._model, data, data.site_xpos[site], forward, self._groups, True, -1, self._ray_geom
-        )
-        if distance < 0 or distance > RANGE_MAX_M:
+        distance = RANGE_MAX_M
+        for ray in self._fan @ data.site_xmat[site].reshape(3, 3).T:
+            met = mujoco.mj_ray(
+                self._model, data, data.site_xpos[site], ray, self._groups, True, -1, self._ray_geom
+            )
+            if 0 <= met < distance:
+                distance = met
+        if distance >= RANGE_MAX_M:
             return RANGE_NONE
         return max(0, int(1000 * distance * (1 + self._rng.normal(0, 0.01))))
