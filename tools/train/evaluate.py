@@ -24,7 +24,7 @@ from tools.compose import RunSettings, open_policy, open_world, prepare
 from tools.lockstep_run import LockstepRun, Overrides
 
 Float32 = npt.NDArray[np.float32]
-FRESH_SEED = 9_000_000
+FRESH_SEED = 11_000_000
 KINDS = ("normal", "blackout", "frozen", "shuffled")
 
 
