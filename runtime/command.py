@@ -12,7 +12,7 @@ from runtime.gate import Gate
 
 # The base slows in front of things: no nearer than RANGE_STOP_M to the range sensor, and no faster
 # than RANGE_GAIN_1_S times what is left. The host tightens; the bumper in the MCU stays behind it.
-RANGE_STOP_M = 0.12
+RANGE_STOP_M = 0.14
 RANGE_GAIN_1_S = 1.3
 REVERSE_MAX_M_S = 0.3  # nothing looks behind
 
