@@ -9,7 +9,7 @@ import numpy as np
 
 from runtime.surprise import FLAGS, SURPRISE_CHANNELS
 from tools.model import wilson
-from tools.train.pipeline import resign
+from tools.train.signing import resign
 
 Results = dict[str, list[dict[str, Any]]]
 ALARM_MARGIN = 1.5  # times the largest run-long level of good runs: false alarms must be rare

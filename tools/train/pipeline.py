@@ -10,20 +10,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from models.bundle import BUNDLES
 from models.export import write_bundle
 from models.training import Episodes, PolicyTrainer, Schedule, Trainer, beliefs_of
 from runtime.body import load_body
 from tools.train.collect import CollectSettings, collect
 from tools.train.draft import draft, sizes_for
+from tools.train.signing import development_key
 
-DEVELOPMENT_KEY = BUNDLES / "DEVELOPMENT_KEY.pem"
 AGGREGATION_SEED = 5_000_000
 
 
@@ -157,25 +153,3 @@ def _export(
     trainer.world.to(memory_format=torch.channels_last)
     trainer.world.train()
     trainer.policy.train()
-
-
-def development_key() -> Ed25519PrivateKey:
-    """The clearly marked development key: signs the committed bundle, refused on robots."""
-    key = load_pem_private_key(DEVELOPMENT_KEY.read_bytes(), None)
-    assert isinstance(key, Ed25519PrivateKey)
-    return key
-
-
-def resign(bundle: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Change a bundle's manifest (metrics, thresholds) and sign it again, all or nothing."""
-    import msgspec
-    import tomli_w
-
-    file = bundle / "manifest.toml"
-    fields = msgspec.toml.decode(file.read_bytes())
-    change(fields)
-    raw = tomli_w.dumps(fields).encode()
-    for name, data in (("manifest.sig", development_key().sign(raw)), ("manifest.toml", raw)):
-        work = bundle / f".{name}"
-        work.write_bytes(data)
-        work.replace(bundle / name)
