@@ -17,7 +17,7 @@ from models.networks import Sizes, hard_sample  # noqa: E402
 from models.training import Episodes, PolicyTrainer, Schedule, Trainer, beliefs_of  # noqa: E402
 from runtime.body import load_body  # noqa: E402
 from tools.train.draft import draft  # noqa: E402
-from tools.train.pipeline import development_key  # noqa: E402
+from tools.train.signing import development_key  # noqa: E402
 
 pytestmark = pytest.mark.heavy  # torch alone takes seconds to import; `.ci/run` installs it
 
