@@ -64,10 +64,11 @@ def test_an_update_runs_and_changes_the_weights(episodes: Episodes) -> None:
     trainer = Trainer(SIZES, SCHEDULE)
     before = [w.clone() for w in trainer.parameters]
     parts = trainer.step(episodes)
-    assert set(parts) == {"image", "sense", "person", "bump", "prior", "posterior", "overshoot", "policy"}  # fmt: skip
+    assert set(parts) == {"image", "sense", "person", "near", "bump", "prior", "posterior", "overshoot", "policy"}  # fmt: skip
     assert all(np.isfinite(v) for v in parts.values())
     changed = [not torch.equal(a, b) for a, b in zip(before, trainer.parameters, strict=True)]
-    assert sum(changed) > 0.9 * len(changed)
+    # the episodes of this test know no nearness, so its head alone stays
+    assert sum(changed) > 0.85 * len(changed)
 
 
 def test_training_reports_and_leaves_a_checkpoint_that_reads_back(episodes, tmp_path: Path) -> None:
