@@ -139,3 +139,25 @@ def test_records_hold_no_wall_time(field: str) -> None:
     records = make().run(1.5).records
     assert not records["tick"]["tick_wall_us"].any()
     assert field in (records["sent"].dtype.names or ())
+
+
+class Backward:
+    """A policy that drives straight back at full speed."""
+
+    def act(self, *_seen):
+        return np.array([-1, -1, 0, 0], np.float32)
+
+
+def test_the_base_stops_in_front_of_what_its_range_sensor_sees() -> None:
+    run = make(seed=5, policy=Forward())
+    truth = run.run(7.0).records["truth"]
+    assert np.abs(truth["wheel_rad_s"]).max() > 5.0, "it drove"
+    assert not truth["bump"].any()
+    assert np.abs(truth["wheel_rad_s"][-20:]).max() < 0.3, "it stands before the wall"
+    assert run.controller.mode is Mode.ACTIVE
+
+
+def test_backwards_it_is_slow_for_nothing_looks_behind() -> None:
+    run = make(seed=5, policy=Backward())
+    wheels = run.run(1.5).records["truth"]["wheel_rad_s"]
+    assert -0.33 / 0.075 < wheels.min() < -0.27 / 0.075
