@@ -19,7 +19,7 @@ from firmware_bridge.protocol import HEADER, MAX_BODY, MOTION, RADIAN, Ack, Mess
 from firmware_bridge.sensors import MAX_JOINTS, SENSORS
 from firmware_bridge.telemetry import LinkStatus
 
-MAX_FRAME = MAX_BODY + 4
+MAX_FRAME = MAX_BODY + 4  # of our messages; SMP frames have a port of their own
 QUEUE = 32
 
 # firmware/host.h: host_message
@@ -30,7 +30,7 @@ MESSAGE = np.dtype(
         ("size", "<u2"),
         ("t_us", "<u4"),
         ("rx_ns", "<i8"),
-        ("payload", "u1", MAX_FRAME),
+        ("payload", "u1", MAX_BODY),
     ]
 )
 # firmware/host.h: host_decoder, up to its queue

@@ -16,7 +16,7 @@ C_TYPES = {
 }  # fmt: skip
 
 # firmware/limits.h: `limit_table` and its `joint_limit`, in the order of their fields
-TABLE = struct.Struct("<IIIIIBBBBI")
+TABLE = struct.Struct("<IIIIIBBBBII")
 JOINT = struct.Struct("<IiiiiiiiI")
 
 
@@ -36,6 +36,8 @@ def protocol_header() -> str:
         f"#define SMP_LIMIT 0x{protocol.SMP_LIMIT:02X}",
         f"#define HEADER_SIZE {protocol.HEADER.size}",
         f"#define MAX_BODY {protocol.MAX_BODY}",
+        f"#define MAX_SMP {protocol.MAX_SMP}",
+        f"#define REBOOT_MAGIC 0x{protocol.REBOOT_MAGIC:08X}u",
         f"#define MAX_JOINTS {MAX_JOINTS}",
         f"#define IMU_SAMPLES {IMU_SAMPLES}",
     ]
@@ -43,6 +45,8 @@ def protocol_header() -> str:
         suffix = "u" if issubclass(enum, IntFlag) else ""
         stem = "".join("_" + c if c.isupper() else c.upper() for c in enum.__name__).lstrip("_")
         lines += [f"#define {stem}_{c.name} {c.value}{suffix}" for c in enum]
+    rows = ", ".join(f"{{{r.low}, {r.high}, {r.start}}}" for r in protocol.PARAMS.values())
+    lines += [f"#define PARAMS {len(protocol.PARAMS)}", f"#define PARAM_ROWS {{{rows}}}"]
     for message in protocol.MESSAGES:
         lines += _message(message)
     return "\n".join([*lines, "#endif", ""])
@@ -82,10 +86,11 @@ def _table_values(table: LimitTable) -> list[int]:
         1_000_000 // table.imu_hz,
         table.motion_ttl_ms,
         table.has_range,
-        table.has_cliff,
+        table.cliffs,
         table.has_bumper,
         table.has_stop,
         table.led_count,
+        table.brown_out_mv,
     ]
 
 

@@ -70,10 +70,11 @@ class LimitTable:
     imu_hz: int
     motion_ttl_ms: int
     has_range: bool
-    has_cliff: bool
+    cliffs: int  # how many cliff sensors; all of them without floor: lifted
     has_bumper: bool
     has_stop: bool
     led_count: int
+    brown_out_mv: int  # 0: no battery gauge
 
     def crc(self) -> int:
         """CRC-32 of the layout: stands in HELLO_ACK, so that host and MCU agree on the body."""

@@ -12,7 +12,16 @@ from firmware_bridge.header import protocol_header
 _P, _U8, _U16, _U32 = ctypes.c_void_p, ctypes.c_uint8, ctypes.c_uint16, ctypes.c_uint32
 _I32, _U64, _I64, _BOOL = ctypes.c_int32, ctypes.c_uint64, ctypes.c_int64, ctypes.c_bool
 
-CORE = ("core.c", "core_sense.c", "core_host.c", "core_report.c", "limits.c", "codec.c", "plant.c")
+CORE = (
+    "core.c",
+    "core_sense.c",
+    "core_host.c",
+    "core_param.c",
+    "core_report.c",
+    "limits.c",
+    "codec.c",
+    "plant.c",
+)
 LIBRARY = Target(
     name="libcompanion.so",
     sources=(*CORE, "lockstep.c", "host.c", "ring.c"),

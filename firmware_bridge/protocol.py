@@ -21,15 +21,22 @@ MAJOR: Final = 1
 MINOR: Final = 0
 SMP_LIMIT: Final = 0x20
 HEADER: Final = struct.Struct("<BBI")  # type, seq, t_us
-MAX_BODY: Final = 252  # header and payload; with the CRC still one COBS block
+MAX_BODY: Final = 252  # header and payload of our messages; with the CRC still one COBS block
+MAX_SMP: Final = 1024  # an SMP frame: the mcumgr buffer both ends know
+REBOOT_MAGIC: Final = 0x544F4F42  # "BOOT"
 
 
 class Mode(IntEnum):
-    """MCU modes; only ACTIVE drives motors."""
+    """MCU modes; only ACTIVE and BENCH drive motors.
+
+    BENCH is for a robot on a stand: one joint at a time, a tenth of the current, a quarter of the
+    wheel speed; cliff and lift are not watched, for its wheels are off the ground.
+    """
 
     SAFE = 0
     IDLE = 1
     ACTIVE = 2
+    BENCH = 3
 
 
 class StateFlag(IntFlag):
@@ -44,6 +51,7 @@ class StateFlag(IntFlag):
     HEARTBEAT_LATE = 64
     SENSORS_STALE = 128
     LATCHED = 256
+    TRIAL = 512  # this image is on trial: it goes back to the other slot unless it is confirmed
 
 
 class Fault(IntFlag):
@@ -60,6 +68,8 @@ class Fault(IntFlag):
     HEARTBEAT = 256  # the host was silent for 1 s while active
     SENSORS = 512  # no sensor data
     IMU_GAP = 1024  # IMU samples repeat; stops nothing by itself
+    LIFT = 2048  # no floor under any cliff sensor
+    BROWN_OUT = 4096  # battery below the body's brown-out voltage while driving
 
 
 class Ack(IntEnum):
@@ -81,6 +91,10 @@ class Ack(IntEnum):
     NO_SENSORS = 13
     NO_HEARTBEAT = 14
     WRONG_BOOT = 15
+    ONE_JOINT = 16  # BENCH moves one joint at a time
+    NO_PARAM = 17
+    OUT_OF_RANGE = 18
+    BAD_MAGIC = 19
 
 
 class LedMode(IntEnum):
@@ -111,7 +125,66 @@ class EstopReason(IntEnum):
     TEST = 3
 
 
-ENUMS: Final = (Mode, StateFlag, Fault, Ack, LedMode, ResetCause, EstopReason)
+class Reboot(IntEnum):
+    """REBOOT.target."""
+
+    APPLICATION = 0
+    LOADER = 1
+
+
+class LogLevel(IntEnum):
+    """LOG.level."""
+
+    INFO = 0
+    WARNING = 1
+    ERROR = 2
+
+
+class Param(IntEnum):
+    """What a host may set while nothing is driven; gone with the next boot."""
+
+    TTL_MAX_MS = 0
+    HEARTBEAT_STOP_MS = 1
+    CURRENT_PERMILLE = 2
+    SPEED_PERMILLE = 3
+    CONTACT_PERMILLE = 4
+    LED_PERMILLE = 5
+
+
+ENUMS: Final = (
+    Mode,
+    StateFlag,
+    Fault,
+    Ack,
+    LedMode,
+    ResetCause,
+    EstopReason,
+    Reboot,
+    LogLevel,
+    Param,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ParamRow:
+    """Range and start value of a parameter; the widest allowed value is where it starts."""
+
+    low: int
+    high: int
+    start: int
+    note: str
+
+
+PARAMS: Final = {
+    Param.TTL_MAX_MS: ParamRow(20, 200, 200, "longest time-to-live of a MOTION"),
+    Param.HEARTBEAT_STOP_MS: ParamRow(
+        60, 250, 250, "heartbeat silence after which motors ramp down"
+    ),
+    Param.CURRENT_PERMILLE: ParamRow(50, 1000, 1000, "of each joint's current limit"),
+    Param.SPEED_PERMILLE: ParamRow(50, 1000, 1000, "of each wheel's top speed"),
+    Param.CONTACT_PERMILLE: ParamRow(300, 800, 800, "of the current limit that counts as pushing"),
+    Param.LED_PERMILLE: ParamRow(50, 1000, 1000, "brightness of the LED ring"),
+}
 
 
 class Repeat(Enum):
@@ -176,7 +249,7 @@ HELLO = Message(0x20, "hello", "on connect", "3 tries x 200 ms; a new nonce open
 SYNC_REQ = Message(0x21, "sync_req", "8 x 50 ms, then 1 Hz", "sync is invalid after 10 s without",
     (Field("host_t0_ns", "Q", "ns"),))
 HEARTBEAT = Message(0x22, "heartbeat", "20 Hz", "250 ms without: controlled stop; 1 s: disarm "
-    "(latched when active)", (SESSION, Field("mode", "B"), Field("flags", "B")))
+    "(latched when a mode drives)", (SESSION, Field("mode", "B"), Field("flags", "B")))
 ARM = Message(0x23, "arm", "event, ACKed", "refused on latched faults, wrong layout, no sync, "
     "no sensors; starts from the measured pose",
     (SESSION, Field("mode", "B"), Field("pad", "B"), Field("layout", "I")))
@@ -185,9 +258,15 @@ ESTOP = Message(0x24, "estop", "event, 3 x 10 ms", "needs no session; latches wi
 ESTOP_CLEAR = Message(0x25, "estop_clear", "event, ACKed", "clears every latch; only in SAFE and "
     "with the cause gone; goes to IDLE, never ACTIVE", (SESSION, Field("boot_id", "I")))
 MOTION = Message(0x28, "motion", "100 Hz", "refused when older than its ttl, issued without sync, "
-    "or in another mode than ACTIVE; stop ramp at t_us + ttl",
+    "or in a mode that drives nothing; stop ramp at t_us + ttl",
     (Field("session_lo", "H"), Field("ttl_ms", "H", "s", MILLI), Field("mask", "H")),
     Repeat.JOINTS, (Field("target", "h", "body", 0.0),))
+PARAM_GET = Message(0x30, "param_get", "event", "answered by PARAM", (Field("id", "H"),))
+PARAM_SET = Message(0x31, "param_set", "event", "answered by PARAM; refused while a mode drives, and "
+    "outside the parameter's range: a host tightens, it never widens",
+    (SESSION, Field("id", "H"), Field("pad", "H"), Field("value", "i")))
+REBOOT = Message(0x38, "reboot", "event, ACKed", "only in SAFE; to the loader or the application",
+    (SESSION, Field("magic", "I"), Field("target", "B"), Field("pad", "B", count=3)))
 HELLO_ACK = Message(0xA0, "hello_ack", "reply", "session 0: refused; a new boot_id makes the host "
     "drop its state", (
         Field("major", "B"), Field("minor", "B"), Field("reset_cause", "B"), Field("slot", "B"),
@@ -221,16 +300,22 @@ FAULT = Message(0xA5, "fault", "on change, 1 Hz", "code: bit number of the first
     "detail: its joint or input bits", (Field("active", "I"), Field("latched", "I"),
     Field("first_t_us", "I", "us"), Field("code", "H"), Field("detail", "H")))
 HEALTH = Message(0xA6, "health", "1 Hz", "counters since boot", (
-    Field("rx_ok", "I"), Field("rx_bad", "I"), Field("rx_overrun", "I"), Field("tx_dropped", "I"),
+    Field("rx_ok", "I"), Field("rx_bad", "I"), Field("rx_overrun", "I"), Field("rx_lost", "I"),
+    Field("tx_dropped", "I"),
     Field("motion_ok", "I"), Field("motion_stale", "I"), Field("motion_refused", "I"),
     Field("catch_up", "I"), Field("late_max_us", "I", "us"),
     ))
-ACK = Message(0xA7, "ack", "reply", "of ARM and ESTOP_CLEAR; value: mode after it",
+ACK = Message(0xA7, "ack", "reply", "of ARM, ESTOP_CLEAR and REBOOT; value: mode after it",
     (Field("of_type", "B"), Field("of_seq", "B"), Field("code", "H"), Field("value", "I")))
+LOG = Message(0xA8, "log", "event", "text for people, zero-padded; dropped first when the port is full",
+    (Field("level", "B"), Field("text", "B", count=63)))
+PARAM = Message(0xA9, "param", "reply", "code: an ACK code; value is the one that holds",
+    (Field("id", "H"), Field("code", "H"), Field("value", "i"), Field("low", "i"),
+     Field("high", "i")))
 
 MESSAGES: Final = (
-    HELLO, SYNC_REQ, HEARTBEAT, ARM, ESTOP, ESTOP_CLEAR, MOTION,
-    HELLO_ACK, SYNC_RSP, IMU, STATE, POWER, FAULT, HEALTH, ACK,
+    HELLO, SYNC_REQ, HEARTBEAT, ARM, ESTOP, ESTOP_CLEAR, MOTION, PARAM_GET, PARAM_SET, REBOOT,
+    HELLO_ACK, SYNC_RSP, IMU, STATE, POWER, FAULT, HEALTH, ACK, LOG, PARAM,
 )
 
 # fmt: on
@@ -242,7 +327,8 @@ def schema_crc() -> int:
         (m.type, m.name, m.repeat.name, [repr(f) for f in m.fields + m.group]) for m in MESSAGES
     ]
     choices = [(e.__name__, [(c.name, c.value) for c in e]) for e in ENUMS]
-    return zlib.crc32(repr((MAJOR, shape, choices)).encode())
+    ranges = [(p.name, row.low, row.high, row.start) for p, row in PARAMS.items()]
+    return zlib.crc32(repr((MAJOR, shape, choices, ranges)).encode())
 
 
 def markdown() -> str:

@@ -95,6 +95,7 @@ class Health:
     rx_ok: int
     rx_bad: int
     rx_overrun: int
+    rx_lost: int
     tx_dropped: int
     motion_ok: int
     motion_stale: int

@@ -105,6 +105,12 @@ class Leds(Strict, frozen=True):
     count: int = 0
 
 
+class Battery(Strict, frozen=True):
+    """Below this voltage the MCU stops by itself; 0: there is no gauge."""
+
+    brown_out_v: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0.0
+
+
 class PolicyJoints(Strict, frozen=True):
     """The joints a policy commands, in action order."""
 
@@ -127,6 +133,7 @@ class Body(Strict, frozen=True):
     leds: Leds
     joint: tuple[Joint, ...]
     policy: PolicyJoints
+    battery: Battery = Battery()
 
     @property
     def joint_names(self) -> tuple[str, ...]:
@@ -167,10 +174,11 @@ class Body(Strict, frozen=True):
             imu_hz=self.imu_hz,
             motion_ttl_ms=self.motion.motion_ttl_ms,
             has_range=self.inputs.range_front,
-            has_cliff=bool(self.inputs.cliff),
+            cliffs=len(self.inputs.cliff),
             has_bumper=self.inputs.bumper,
             has_stop=self.inputs.stop,
             led_count=self.leds.count,
+            brown_out_mv=round(1000 * self.battery.brown_out_v),
         )
 
     def layout(self) -> Layout:

@@ -1,5 +1,7 @@
 #include "codec.h"
 
+#include <stdbool.h>
+
 #include "bytes.h"
 
 /* 16 entries: half-byte steps cost 64 bytes of flash; a 160-byte period takes about a microsecond. */
@@ -23,14 +25,16 @@ size_t frame_encode(const uint8_t *body, size_t size, uint8_t *out) {
     size_t used = 1;
     for (size_t i = 0; i < size + 2; i++) {
         uint8_t byte = i < size ? body[i] : (uint8_t)(i == size ? crc >> 8 : crc & 0xFF);
-        if (byte == 0) {
-            out[code_at] = (uint8_t)(used - code_at);
-            code_at = used++;
-        } else {
+        if (byte != 0) {
             out[used++] = byte;
         }
+        bool full = used - code_at == 255 && i < size + 1;
+        if (byte == 0 || full) {
+            out[code_at] = (uint8_t)(used - code_at);
+            code_at = used++;
+        }
     }
-    out[code_at] = (uint8_t)(used - code_at); /* at most 255: a body and its CRC fit one block */
+    out[code_at] = (uint8_t)(used - code_at);
     out[used++] = 0;
     return used;
 }
@@ -50,7 +54,7 @@ int frame_decode(const uint8_t *frame, size_t size, uint8_t *out) {
             out[used++] = 0;
         }
     }
-    if (used < 3 || used > MAX_BODY + 2) {
+    if (used < 3 || used > MAX_SMP + 2) {
         return -1;
     }
     uint16_t crc = (uint16_t)(out[used - 2] << 8 | out[used - 1]);

@@ -7,10 +7,13 @@
 
 #include "protocol_gen.h"
 
-#define MAX_FRAME (MAX_BODY + 2 + 1 + 1) /* CRC, COBS code, delimiter */
+/* The longest frame is SMP's: body and CRC, a COBS code per 254 bytes and one, the delimiter. Our own
+ * messages stay under MAX_BODY. */
+#define FRAME_SIZE(body) ((body) + 2 + ((body) + 2) / 254 + 1 + 1)
+#define MAX_FRAME FRAME_SIZE(MAX_SMP)
 
 uint16_t crc16_xmodem(const uint8_t *data, size_t size);
-/* Frame of a body of at most MAX_BODY bytes; returns its length with the delimiter. */
+/* Frame of a body of at most MAX_SMP bytes into FRAME_SIZE(size); returns its length with the delimiter. */
 size_t frame_encode(const uint8_t *body, size_t size, uint8_t *out);
 /* Body of a frame (without its delimiter); `out` holds MAX_FRAME. Negative: broken. */
 int frame_decode(const uint8_t *frame, size_t size, uint8_t *out);

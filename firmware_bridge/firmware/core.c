@@ -3,6 +3,7 @@
 #include "core.h"
 
 #define BRAKE_US 300000 /* enabled after leaving ACTIVE: the longest stop ramp, and a margin */
+#define BENCH_SPEED_PERMILLE 250
 #define TELEMETRY_LATE_US 50000 /* catching up from further behind: that report is of no use */
 
 size_t core_size(void) { return sizeof(core); }
@@ -17,7 +18,10 @@ void core_init(core *c, const limit_table *limits, plant *p, const core_identity
     c->now_us = clock_start_us;
     c->next_tick_us = clock_start_us + TICK_US;
     c->mode = MODE_SAFE;
+    core_params_reset(c);
 }
+
+bool core_driving(const core *c) { return c->mode == MODE_ACTIVE || c->mode == MODE_BENCH; }
 
 void core_start_pose(core *c) {
     for (uint32_t j = 0; j < c->limits->joints; j++) {
@@ -28,8 +32,8 @@ void core_start_pose(core *c) {
     }
 }
 
-void core_leave_active(core *c, uint8_t mode) {
-    if (c->mode == MODE_ACTIVE) {
+void core_leave(core *c, uint8_t mode) {
+    if (core_driving(c)) {
         c->release_us = c->now_us + BRAKE_US;
         c->motion_given = false;
     }
@@ -45,13 +49,24 @@ bool core_moving(const core *c) {
     return false;
 }
 
+/* A wheel's top speed now: the host's parameter, and a quarter of it on the bench. */
+static int32_t wheel_target(const core *c, const joint_limit *limit, int32_t target) {
+    int32_t permille = c->param[PARAM_SPEED_PERMILLE];
+    permille = c->mode == MODE_BENCH && permille > BENCH_SPEED_PERMILLE ? BENCH_SPEED_PERMILLE : permille;
+    int32_t top = (int32_t)((int64_t)limit->velocity_max * permille / 1000);
+    return target > top ? top : (target < -top ? -top : target);
+}
+
 static void drive(core *c, stop_level level) {
     c->limited = 0;
     for (uint32_t j = 0; j < c->limits->joints; j++) {
         const joint_limit *limit = &c->limits->joint[j];
         limit_state *state = &c->joint[j];
         if (level == STOP_NONE) {
-            c->limited |= (uint32_t)limit_step(limit, state, c->target[j], 1) << j;
+            int32_t target = c->target[j];
+            target = limit->velocity_joint ? wheel_target(c, limit, target) : target;
+            bool bounded = limit_step(limit, state, target, 1);
+            c->limited |= (uint32_t)(bounded || target != c->target[j]) << j;
         } else if (level == STOP_RAMP || (level == STOP_ZERO && !limit->velocity_joint)) {
             limit_stop(limit, state, 1);
         } else {
@@ -59,9 +74,9 @@ static void drive(core *c, stop_level level) {
             state->acceleration = 0;
         }
         c->outputs.target[j] = limit_output(limit, state);
-        c->outputs.current_limit_ma[j] = (int16_t)limit->current_max_ma;
+        c->outputs.current_limit_ma[j] = (int16_t)core_current_ma(c, j);
     }
-    if (level != STOP_NONE && c->mode == MODE_ACTIVE) {
+    if (level != STOP_NONE && core_driving(c)) {
         c->limited = (1u << c->limits->joints) - 1u;
     }
 }
@@ -79,18 +94,19 @@ static void show(core *c) {
         mode = LED_MODE_STOPPED;
     } else if (c->latched) {
         mode = LED_MODE_FAULT;
-    } else if (c->mode == MODE_ACTIVE) {
+    } else if (core_driving(c)) {
         mode = core_moving(c) ? LED_MODE_MOVING : LED_MODE_ARMED;
     }
     bool dark = mode == LED_MODE_FAULT && c->now_us / 250000 % 2; /* blinks at 2 Hz */
     c->outputs.led_mode = mode;
     for (int i = 0; i < 3; i++) {
-        c->outputs.led_rgb[i] = dark ? 0 : COLOURS[mode][i];
+        int32_t bright = COLOURS[mode][i] * c->param[PARAM_LED_PERMILLE] / 1000;
+        c->outputs.led_rgb[i] = dark ? 0 : (uint8_t)bright;
     }
 }
 
 void core_park(core *c) {
-    core_leave_active(c, MODE_SAFE);
+    core_leave(c, MODE_SAFE);
     c->release_us = 0;
     drive(c, STOP_CUT);
     c->outputs.enable = 0;
@@ -103,7 +119,7 @@ static void tick(core *c, bool report) {
     stop_level level = core_watch(c);
     drive(c, level);
     c->outputs.enable =
-        level != STOP_CUT && (c->mode == MODE_ACTIVE || c->now_us < c->release_us);
+        level != STOP_CUT && (core_driving(c) || c->now_us < c->release_us);
     c->outputs.tick_count++;
     show(c);
     plant_write_outputs(c->plant, &c->outputs);

@@ -22,10 +22,20 @@
 typedef struct {
     uint32_t boot_id;
     uint8_t uid[12];
-    uint8_t image[8];
+    uint8_t image[8]; /* first bytes of the image's SHA-256 */
+    uint8_t version_major, version_minor;
+    uint16_t version_patch;
     uint8_t reset_cause;
     uint8_t slot;
+    uint8_t trial; /* not confirmed yet */
 } core_identity;
+
+/* What only the port can do; both may be missing. */
+typedef struct {
+    void (*reboot)(void *context, uint8_t target);
+    void (*smp)(void *context, const uint8_t *body, size_t size); /* an update frame; answers with core_send_body */
+    void *context;
+} core_port;
 
 /* How motors stop, mildest first. */
 typedef enum {
@@ -41,7 +51,7 @@ typedef struct {
 } joint_watch;
 
 typedef struct {
-    uint32_t rx_ok, rx_bad, rx_overrun, tx_dropped;
+    uint32_t rx_ok, rx_bad, rx_overrun, rx_lost, tx_dropped;
     uint32_t motion_ok, motion_stale, motion_refused;
     uint32_t catch_up, late_max_us;
 } core_counters;
@@ -50,12 +60,17 @@ typedef struct {
     const limit_table *limits;
     plant *plant;
     core_identity identity;
+    core_port port;
     core_counters counters;
+    int32_t param[PARAMS];
 
     uint64_t start_us, next_tick_us, now_us;
 
     /* host */
     frame_splitter rx;
+    uint8_t body[MAX_FRAME]; /* the frame being handled */
+    uint8_t rx_seq;
+    bool rx_started;
     uint32_t nonce, session, hellos;
     bool synced;
     uint64_t sync_us, heartbeat_us;
@@ -76,6 +91,7 @@ typedef struct {
     bool fault_news;
     stop_level cut_by_latch;
     joint_watch watch[MAX_JOINTS];
+    uint16_t brown_out; /* consecutive ticks */
 
     /* sensors */
     plant_sensors sensors;
@@ -102,13 +118,21 @@ void core_run(core *c, uint64_t now_us);
 void core_park(core *c); /* motors off now: the port is about to end */
 const uint8_t *core_pending(const core *c, size_t *size);
 void core_sent(core *c, size_t size);
+void core_send_body(core *c, const uint8_t *body, size_t size); /* as it is: an SMP answer */
+void core_log(core *c, uint8_t level, const char *text);
+bool core_driving(const core *c); /* a mode that moves motors */
+bool core_healthy(const core *c); /* what confirms an image on trial: a host, its clock, sensors, time */
 
 /* Between the core's own files. */
-void core_leave_active(core *c, uint8_t mode);
+void core_leave(core *c, uint8_t mode);
 void core_latch(core *c, uint32_t fault, stop_level level, uint32_t detail);
 void core_start_pose(core *c);
 stop_level core_watch(core *c);
 void core_handle(core *c, const uint8_t *body, size_t size);
+void core_params_reset(core *c);
+int32_t core_current_ma(const core *c, uint32_t joint);
+void core_param_send(core *c, uint16_t id, uint32_t code);
+uint32_t core_param_set(core *c, uint16_t id, int32_t value);
 void core_send(core *c, uint8_t type, uint64_t t_us, const void *payload, size_t size);
 void core_sample(core *c, uint64_t tick);
 void core_report(core *c, uint64_t tick);

@@ -3,7 +3,6 @@
 #include "core.h"
 
 #define TTL_MIN_MS 20
-#define TTL_MAX_MS 200
 #define FUTURE_US 10000 /* an issue time further ahead means a wrong clock, and would outlive its ttl */
 
 typedef struct {
@@ -23,7 +22,8 @@ static void on_hello(core *c, const frame *f) {
     memcpy(&m, f->payload, sizeof m);
     bool same = m.major == PROTOCOL_MAJOR && m.schema == SCHEMA_CRC;
     if (!same || !c->session || m.nonce != c->nonce) {
-        core_leave_active(c, MODE_SAFE);
+        core_leave(c, MODE_SAFE);
+        core_params_reset(c);
         c->nonce = m.nonce;
         c->fault_news = true; /* a new host learns at once what is latched */
         c->session = 0;
@@ -41,7 +41,9 @@ static void on_hello(core *c, const frame *f) {
     msg_hello_ack ack = {
         .major = PROTOCOL_MAJOR, .minor = PROTOCOL_MINOR, .reset_cause = c->identity.reset_cause,
         .slot = c->identity.slot, .nonce = m.nonce, .session = c->session,
-        .boot_id = c->identity.boot_id, .version_minor = 1, .schema = SCHEMA_CRC,
+        .boot_id = c->identity.boot_id, .version_major = c->identity.version_major,
+        .version_minor = c->identity.version_minor, .version_patch = c->identity.version_patch,
+        .schema = SCHEMA_CRC,
         .layout = c->limits->layout_crc, .caps = c->limits->joints,
     };
     memcpy(ack.image, c->identity.image, sizeof ack.image);
@@ -76,10 +78,11 @@ static uint32_t may_arm(const core *c, const msg_arm *m) {
     if (m->mode == MODE_IDLE) {
         return ACK_OK;
     }
-    if (m->mode != MODE_ACTIVE) {
+    if (m->mode != MODE_ACTIVE && m->mode != MODE_BENCH) {
         return ACK_BAD_MODE;
     }
-    if (c->active & ~(uint32_t)FAULT_IMU_GAP) {
+    uint32_t harmless = FAULT_IMU_GAP | (m->mode == MODE_BENCH ? FAULT_CLIFF | FAULT_LIFT : 0);
+    if (c->active & ~harmless) {
         return c->active & FAULT_SENSORS ? ACK_NO_SENSORS : ACK_CAUSE_PRESENT;
     }
     if (!core_sync_valid(c)) {
@@ -95,14 +98,15 @@ static void on_arm(core *c, const frame *f) {
     if (m.session == c->session) {
         code = m.mode == MODE_SAFE ? ACK_OK : may_arm(c, &m);
     }
-    if (code == ACK_OK && m.mode != MODE_ACTIVE) {
-        core_leave_active(c, m.mode);
-    } else if (code == ACK_OK && c->mode != MODE_ACTIVE) {
+    bool drives = m.mode == MODE_ACTIVE || m.mode == MODE_BENCH;
+    if (code == ACK_OK && !drives) {
+        core_leave(c, m.mode);
+    } else if (code == ACK_OK && c->mode != m.mode) {
         core_start_pose(c);
         c->motion_given = false;
         c->motion_until_us = 0;
         c->motion_issue_us = 0;
-        c->mode = MODE_ACTIVE;
+        c->mode = m.mode;
     }
     acknowledge(c, f, code);
 }
@@ -117,7 +121,8 @@ static void on_clear(core *c, const frame *f) {
         code = ACK_WRONG_BOOT;
     } else if (c->mode != MODE_SAFE) {
         code = ACK_BAD_MODE;
-    } else if (c->active & (FAULT_STOP_INPUT | FAULT_BUMPER | FAULT_CLIFF | FAULT_SENSORS)) {
+    } else if (c->active & (FAULT_STOP_INPUT | FAULT_BUMPER | FAULT_CLIFF | FAULT_LIFT |
+                            FAULT_SENSORS | FAULT_BROWN_OUT)) {
         code = ACK_CAUSE_PRESENT;
     } else {
         c->fault_news = c->latched != 0;
@@ -132,13 +137,16 @@ static uint32_t may_move(const core *c, const msg_motion *m, uint32_t t_us, int3
     if (m->session_lo != (c->session & 0xFFFF)) {
         return ACK_NO_SESSION;
     }
-    if (c->mode != MODE_ACTIVE) {
+    if (!core_driving(c)) {
         return c->latched ? ACK_LATCHED : ACK_NOT_ACTIVE;
+    }
+    if (c->mode == MODE_BENCH && (m->mask == 0 || m->mask & (m->mask - 1u))) {
+        return ACK_ONE_JOINT;
     }
     if (t_us == 0 || !core_sync_valid(c)) {
         return ACK_NOT_SYNCED;
     }
-    if (m->ttl_ms < TTL_MIN_MS || m->ttl_ms > TTL_MAX_MS) {
+    if (m->ttl_ms < TTL_MIN_MS || m->ttl_ms > c->param[PARAM_TTL_MAX_MS]) {
         return ACK_BAD_TTL;
     }
     if (age_us < -FUTURE_US) {
@@ -177,6 +185,35 @@ static void on_motion(core *c, const frame *f) {
     }
 }
 
+static void on_param_get(core *c, const frame *f) {
+    msg_param_get m;
+    memcpy(&m, f->payload, sizeof m);
+    core_param_send(c, m.id, ACK_OK);
+}
+
+static void on_param_set(core *c, const frame *f) {
+    msg_param_set m;
+    memcpy(&m, f->payload, sizeof m);
+    core_param_send(c, m.id, m.session == c->session ? core_param_set(c, m.id, m.value) : ACK_NO_SESSION);
+}
+
+static void on_reboot(core *c, const frame *f) {
+    msg_reboot m;
+    memcpy(&m, f->payload, sizeof m);
+    uint32_t code = ACK_OK;
+    if (m.session != c->session) {
+        code = ACK_NO_SESSION;
+    } else if (m.magic != REBOOT_MAGIC || m.target > REBOOT_LOADER) {
+        code = ACK_BAD_MAGIC;
+    } else if (c->mode != MODE_SAFE || c->port.reboot == NULL) {
+        code = ACK_BAD_MODE;
+    }
+    acknowledge(c, f, code);
+    if (code == ACK_OK) {
+        c->port.reboot(c->port.context, m.target);
+    }
+}
+
 typedef void (*handler)(core *, const frame *);
 
 /* Fixed-size messages by type; a wrong size counts as broken. */
@@ -187,18 +224,33 @@ static handler find(uint8_t type, size_t *size) {
     case MSG_HEARTBEAT: *size = sizeof(msg_heartbeat); return on_heartbeat;
     case MSG_ARM: *size = sizeof(msg_arm); return on_arm;
     case MSG_ESTOP_CLEAR: *size = sizeof(msg_estop_clear); return on_clear;
+    case MSG_PARAM_GET: *size = sizeof(msg_param_get); return on_param_get;
+    case MSG_PARAM_SET: *size = sizeof(msg_param_set); return on_param_set;
+    case MSG_REBOOT: *size = sizeof(msg_reboot); return on_reboot;
     default: return NULL;
     }
 }
 
+static void count_gap(core *c, uint8_t seq) {
+    if (c->rx_started) {
+        c->counters.rx_lost += (uint8_t)(seq - c->rx_seq - 1);
+    }
+    c->rx_started = true;
+    c->rx_seq = seq;
+}
+
 void core_handle(core *c, const uint8_t *body, size_t size) {
     if (body[0] < SMP_LIMIT) {
-        return; /* update frames: the bootloader's server answers those, this image has none */
+        if (c->port.smp != NULL) {
+            c->port.smp(c->port.context, body, size);
+        }
+        return;
     }
-    if (size < HEADER_SIZE) {
+    if (size < HEADER_SIZE || size > MAX_BODY) {
         c->counters.rx_bad++;
         return;
     }
+    count_gap(c, body[1]);
     frame f = {.type = body[0], .seq = body[1], .payload = body + HEADER_SIZE,
                .size = size - HEADER_SIZE};
     memcpy(&f.t_us, body + 2, 4);
@@ -216,7 +268,6 @@ void core_handle(core *c, const uint8_t *body, size_t size) {
 }
 
 void core_receive(core *c, uint64_t now_us, const uint8_t *data, size_t size) {
-    uint8_t body[MAX_FRAME];
     core_run(c, now_us); /* ticks that were due before these bytes must not see them */
     c->now_us = now_us > c->now_us ? now_us : c->now_us;
     for (size_t i = 0; i < size; i++) {
@@ -227,13 +278,13 @@ void core_receive(core *c, uint64_t now_us, const uint8_t *data, size_t size) {
         if (result != SPLIT_FRAME) {
             continue;
         }
-        int length = frame_decode(c->rx.bytes, c->rx.used, body);
+        int length = frame_decode(c->rx.bytes, c->rx.used, c->body);
         frame_taken(&c->rx);
         if (length < 0) {
             c->counters.rx_bad++;
         } else {
             c->counters.rx_ok++;
-            core_handle(c, body, (size_t)length);
+            core_handle(c, c->body, (size_t)length);
         }
     }
 }

@@ -2,18 +2,32 @@
 #include "bytes.h"
 #include "core.h"
 
-void core_send(core *c, uint8_t type, uint64_t t_us, const void *payload, size_t size) {
-    uint8_t body[MAX_BODY];
-    if (c->tx_used + MAX_FRAME > CORE_TX_SIZE) {
+void core_send_body(core *c, const uint8_t *body, size_t size) {
+    if (c->tx_used + FRAME_SIZE(size) > CORE_TX_SIZE) {
         c->counters.tx_dropped++; /* nobody reads: what is new is lost, what is queued stays whole */
         return;
     }
+    c->tx_used += frame_encode(body, size, c->tx + c->tx_used);
+}
+
+void core_send(core *c, uint8_t type, uint64_t t_us, const void *payload, size_t size) {
+    uint8_t body[MAX_BODY];
     uint32_t low = (uint32_t)t_us;
     body[0] = type;
     body[1] = c->tx_seq++;
     memcpy(body + 2, &low, 4);
     memcpy(body + HEADER_SIZE, payload, size);
-    c->tx_used += frame_encode(body, HEADER_SIZE + size, c->tx + c->tx_used);
+    core_send_body(c, body, HEADER_SIZE + size);
+}
+
+void core_log(core *c, uint8_t level, const char *text) {
+    msg_log m = {.level = level};
+    for (size_t i = 0; i < sizeof m.text && text[i]; i++) {
+        m.text[i] = (uint8_t)text[i];
+    }
+    if (c->session && c->tx_used < CORE_TX_SIZE / 2) { /* the first to be dropped */
+        core_send(c, MSG_LOG, c->now_us, &m, sizeof m);
+    }
 }
 
 const uint8_t *core_pending(const core *c, size_t *size) {
@@ -83,7 +97,7 @@ static void send_health(core *c) {
     const core_counters *n = &c->counters;
     msg_health m = {
         .rx_ok = n->rx_ok, .rx_bad = n->rx_bad, .rx_overrun = n->rx_overrun,
-        .tx_dropped = n->tx_dropped, .motion_ok = n->motion_ok, .motion_stale = n->motion_stale,
+        .rx_lost = n->rx_lost, .tx_dropped = n->tx_dropped, .motion_ok = n->motion_ok, .motion_stale = n->motion_stale,
         .motion_refused = n->motion_refused, .catch_up = n->catch_up,
         .late_max_us = n->late_max_us,
     };

@@ -2,7 +2,6 @@
 #include "bytes.h"
 #include "core.h"
 
-#define HEARTBEAT_STOP_US 250000
 #define HEARTBEAT_LOST_US 1000000
 #define SENSORS_STALE_US 50000
 #define SENSORS_LOST_US 500000
@@ -11,6 +10,8 @@
 #define STALLED_US 44000
 #define CONTACT_US 44000
 #define OVERCURRENT_US 20000
+#define BROWN_OUT_TICKS 20
+#define HEALTHY_US 1000000 /* since boot, before an image on trial may be confirmed */
 
 static int16_t rounded(float value) {
     float limited = value > 32767.0f ? 32767.0f : (value < -32767.0f ? -32767.0f : value);
@@ -66,7 +67,7 @@ void core_latch(core *c, uint32_t fault, stop_level level, uint32_t detail) {
     if (level > c->cut_by_latch) {
         c->cut_by_latch = level;
     }
-    core_leave_active(c, MODE_SAFE);
+    core_leave(c, MODE_SAFE);
 }
 
 static uint64_t sensor_age_us(const core *c) {
@@ -82,20 +83,31 @@ static void watch_inputs(core *c) {
     }
     if (t->has_bumper && c->sensors.bumper) {
         active |= FAULT_BUMPER;
-        if (c->mode == MODE_ACTIVE) {
+        if (core_driving(c)) {
             core_latch(c, FAULT_BUMPER, STOP_ZERO, c->sensors.bumper);
         }
     }
-    if (t->has_cliff && c->sensors.cliff) {
-        active |= FAULT_CLIFF;
+    uint32_t every = (1u << t->cliffs) - 1u;
+    uint32_t floorless = c->sensors.cliff & every;
+    if (floorless) {
+        uint32_t fault = t->cliffs > 1 && floorless == every ? FAULT_LIFT : FAULT_CLIFF;
+        active |= fault;
         if (c->mode == MODE_ACTIVE) {
-            core_latch(c, FAULT_CLIFF, STOP_ZERO, c->sensors.cliff);
+            core_latch(c, fault, STOP_ZERO, floorless);
+        }
+    }
+    bool low = c->sensors.battery_mv && c->sensors.battery_mv < t->brown_out_mv; /* 0: not read yet */
+    c->brown_out = low ? (uint16_t)(c->brown_out + (c->brown_out < BROWN_OUT_TICKS)) : 0;
+    if (c->brown_out >= BROWN_OUT_TICKS) {
+        active |= FAULT_BROWN_OUT;
+        if (core_driving(c)) {
+            core_latch(c, FAULT_BROWN_OUT, STOP_RAMP, c->sensors.battery_mv);
         }
     }
     uint64_t age = sensor_age_us(c);
     active |= age > IMU_GAP_US ? FAULT_IMU_GAP : 0;
     active |= age > SENSORS_STALE_US ? FAULT_SENSORS : 0;
-    if (age > SENSORS_LOST_US && c->mode == MODE_ACTIVE) {
+    if (age > SENSORS_LOST_US && core_driving(c)) {
         core_latch(c, FAULT_SENSORS, STOP_CUT, 0);
     }
     if ((active ^ c->active) & ~(uint32_t)FAULT_IMU_GAP) {
@@ -128,7 +140,8 @@ static void watch_wheel(core *c, uint32_t j) {
     if (held(c, &w->stalled, driven && absolute(measured) < top / 80, STALLED_US)) {
         core_latch(c, FAULT_STALLED, STOP_CUT, j);
     }
-    bool pushing = absolute(c->sensors.current_ma[j]) > limit->current_max_ma * 4 / 5;
+    int32_t strong = core_current_ma(c, j) * c->param[PARAM_CONTACT_PERMILLE] / 1000;
+    bool pushing = c->mode == MODE_ACTIVE && absolute(c->sensors.current_ma[j]) > strong;
     if (w->contact == 0 || absolute(measured - w->contact_velocity) > top / 20) {
         w->contact_velocity = measured;
         w->contact = 0;
@@ -139,7 +152,7 @@ static void watch_wheel(core *c, uint32_t j) {
 }
 
 static void watch_joints(core *c) {
-    if (c->mode != MODE_ACTIVE || !c->motion_given) {
+    if (!core_driving(c) || !c->motion_given) {
         memset(c->watch, 0, sizeof c->watch);
         return;
     }
@@ -159,12 +172,16 @@ static uint64_t heartbeat_age_us(const core *c) {
     return c->session ? c->now_us - c->heartbeat_us : UINT64_MAX;
 }
 
+static bool host_silent(const core *c) {
+    return heartbeat_age_us(c) > (uint64_t)c->param[PARAM_HEARTBEAT_STOP_MS] * 1000;
+}
+
 static void watch_host(core *c) {
     if (heartbeat_age_us(c) > HEARTBEAT_LOST_US && c->mode != MODE_SAFE) {
-        if (c->mode == MODE_ACTIVE) {
+        if (core_driving(c)) {
             core_latch(c, FAULT_HEARTBEAT, STOP_RAMP, 0);
         }
-        core_leave_active(c, MODE_SAFE);
+        core_leave(c, MODE_SAFE);
     }
     if (c->motion_given && c->now_us >= c->motion_until_us) {
         c->motion_given = false; /* the ramp goes on until the next valid MOTION */
@@ -175,10 +192,9 @@ stop_level core_watch(core *c) {
     watch_inputs(c);
     watch_joints(c);
     watch_host(c);
-    if (c->mode == MODE_ACTIVE) {
+    if (core_driving(c)) {
         bool stale = sensor_age_us(c) > SENSORS_STALE_US;
-        bool silent = heartbeat_age_us(c) > HEARTBEAT_STOP_US;
-        return c->motion_given && !stale && !silent ? STOP_NONE : STOP_RAMP;
+        return c->motion_given && !stale && !host_silent(c) ? STOP_NONE : STOP_RAMP;
     }
     return c->cut_by_latch > STOP_RAMP ? c->cut_by_latch : STOP_RAMP;
 }
@@ -188,7 +204,7 @@ bool core_sync_valid(const core *c) {
 }
 
 uint32_t core_flags(const core *c) {
-    bool active = c->mode == MODE_ACTIVE;
+    bool active = core_driving(c);
     uint32_t flags = 0;
     flags |= c->session ? STATE_FLAG_SESSION : 0;
     flags |= core_sync_valid(c) ? STATE_FLAG_SYNCED : 0;
@@ -196,8 +212,14 @@ uint32_t core_flags(const core *c) {
     flags |= core_moving(c) ? STATE_FLAG_MOVING : 0;
     flags |= active && !c->motion_given ? STATE_FLAG_STOPPING : 0;
     flags |= active && !c->motion_given && c->motion_until_us ? STATE_FLAG_TTL_EXPIRED : 0;
-    flags |= heartbeat_age_us(c) > HEARTBEAT_STOP_US ? STATE_FLAG_HEARTBEAT_LATE : 0;
+    flags |= host_silent(c) ? STATE_FLAG_HEARTBEAT_LATE : 0;
     flags |= sensor_age_us(c) > SENSORS_STALE_US ? STATE_FLAG_SENSORS_STALE : 0;
     flags |= c->latched ? STATE_FLAG_LATCHED : 0;
+    flags |= c->identity.trial ? STATE_FLAG_TRIAL : 0;
     return flags;
+}
+
+bool core_healthy(const core *c) {
+    return c->now_us - c->start_us > HEALTHY_US && c->session && core_sync_valid(c) &&
+           !host_silent(c) && sensor_age_us(c) <= SENSORS_STALE_US;
 }

@@ -135,7 +135,7 @@ uint32_t host_feed(host_decoder *d, const uint8_t *data, uint32_t size, int64_t 
         }
         int length = frame_decode(d->splitter.bytes, d->splitter.used, body);
         frame_taken(&d->splitter);
-        if (length < HEADER_SIZE || body[0] < SMP_LIMIT) {
+        if (length < HEADER_SIZE || length > MAX_BODY || body[0] < SMP_LIMIT) {
             d->bad++;
         } else {
             take(d, body, (size_t)length, now_ns);

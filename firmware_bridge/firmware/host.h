@@ -30,7 +30,7 @@ typedef struct __attribute__((packed)) {
     uint16_t size; /* of the payload */
     uint32_t t_us;
     int64_t rx_ns;
-    uint8_t payload[MAX_FRAME];
+    uint8_t payload[MAX_BODY];
 } host_message;
 
 /* codec.py: DECODER, up to and with the queue; no padding up to there */

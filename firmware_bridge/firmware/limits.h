@@ -30,8 +30,9 @@ typedef struct {
     uint32_t control_period_us;
     uint32_t imu_period_us;
     uint32_t motion_ttl_ms;
-    uint8_t has_range, has_cliff, has_bumper, has_stop;
+    uint8_t has_range, cliffs, has_bumper, has_stop;
     uint32_t led_count;
+    uint32_t brown_out_mv; /* 0: no battery gauge */
     joint_limit joint[LIMIT_JOINTS];
 } limit_table;
 

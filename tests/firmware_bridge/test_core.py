@@ -237,7 +237,7 @@ def test_inputs_stop_the_wheels(rig, fault):
 
 @pytest.mark.parametrize("name", ["stop_input", "bumper", "cliff"])
 def test_absent_inputs_are_not_heeded(table, make_rig, name):
-    blind = dataclasses.replace(table, has_stop=False, has_bumper=False, has_cliff=False)
+    blind = dataclasses.replace(table, has_stop=False, has_bumper=False, cliffs=0)
     rig = make_rig(blind).rolling()
     rig.plant.sensors[name] = 0 if name == "stop_input" else 1
     rig.run(100)

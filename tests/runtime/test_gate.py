@@ -7,13 +7,13 @@ import ctypes
 import numpy as np
 import pytest
 
-from firmware_bridge.header import JOINT, packed_limits
+from firmware_bridge.header import JOINT, TABLE, packed_limits
 from firmware_bridge.limits import LimitTable
 from firmware_bridge.native import library
 from runtime.body import load_body
 from runtime.gate import Gate
 
-TABLE_HEAD = 28  # bytes before the joints in `limit_table`
+TABLE_HEAD = TABLE.size  # bytes before the joints in `limit_table`
 
 
 class CLimiter:
