@@ -5,6 +5,9 @@ BridgeError
     LimitError      a limit table does not fit the wire or the fixed point
     MemoryMismatch  a shared memory block is not what its reader expects
     LinkError       a port cannot be opened, or what answers there is no MCU of ours
+    BoardError      a board file is wrong, or does not carry the body it is asked for
+    ImageError      a firmware image, its signature or its key is not what was asked for
+    UpdateError     an update was refused or did not go through
 """
 
 from __future__ import annotations
@@ -28,3 +31,15 @@ class MemoryMismatch(BridgeError):
 
 class LinkError(BridgeError):
     """A port cannot be opened, or what answers there is no MCU of ours."""
+
+
+class BoardError(BridgeError):
+    """A board file is wrong, or does not carry the body it is asked for."""
+
+
+class ImageError(BridgeError):
+    """A firmware image, its signature or its key is not what was asked for."""
+
+
+class UpdateError(BridgeError):
+    """An update was refused or did not go through; the message names the reason."""

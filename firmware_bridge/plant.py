@@ -112,10 +112,10 @@ class Plant:
         return cls.attach(anonymous("companion-plant", library().plant_size()))
 
     @classmethod
-    def attach(cls, fd: int) -> Plant:
-        """The plant behind an inherited file descriptor."""
-        size = os.fstat(fd).st_size
-        return cls(mmap.mmap(fd, size) if size else bytearray(), fd)
+    def attach(cls, fd: int, offset: int = 0) -> Plant:
+        """The plant behind an inherited file descriptor; `offset` [bytes] in an emulator's memory."""
+        size = os.fstat(fd).st_size - offset
+        return cls(mmap.mmap(fd, size, offset=offset) if size > 0 else bytearray(), fd)
 
     def write_sensors(self) -> None:
         """Publish `self.sensors`, all fields at once."""

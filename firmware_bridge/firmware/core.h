@@ -74,6 +74,7 @@ typedef struct {
     uint32_t nonce, session, hellos;
     bool synced;
     uint64_t sync_us, heartbeat_us;
+    uint64_t quiet_us; /* until then the port belongs to an update: no telemetry */
 
     /* motion */
     uint8_t mode;
@@ -139,5 +140,6 @@ void core_report(core *c, uint64_t tick);
 uint32_t core_flags(const core *c);
 bool core_sync_valid(const core *c);
 bool core_moving(const core *c);
+uint64_t core_host_age_us(const core *c); /* since its last heartbeat */
 
 #endif

@@ -3,6 +3,7 @@
 #include "core.h"
 
 #define TTL_MIN_MS 20
+#define QUIET_US 1000000 /* after each update frame; a HELLO ends it */
 #define FUTURE_US 10000 /* an issue time further ahead means a wrong clock, and would outlive its ttl */
 
 typedef struct {
@@ -20,6 +21,10 @@ static void acknowledge(core *c, const frame *f, uint32_t code) {
 static void on_hello(core *c, const frame *f) {
     msg_hello m;
     memcpy(&m, f->payload, sizeof m);
+    if (c->identity.boot_id == 0) { /* a port without a source of chance: the first host's nonce is one */
+        c->identity.boot_id = m.nonce ? m.nonce : 1;
+    }
+    c->quiet_us = 0;
     bool same = m.major == PROTOCOL_MAJOR && m.schema == SCHEMA_CRC;
     if (!same || !c->session || m.nonce != c->nonce) {
         core_leave(c, MODE_SAFE);
@@ -34,7 +39,8 @@ static void on_hello(core *c, const frame *f) {
         c->cut_by_latch = c->latched ? c->cut_by_latch : STOP_NONE;
     }
     if (same && !c->session) {
-        uint32_t mixed = (m.nonce ^ c->identity.boot_id) * 2654435761u + ++c->hellos;
+        uint32_t chance = m.nonce ^ c->identity.boot_id * 31u ^ (uint32_t)c->now_us;
+        uint32_t mixed = chance * 2654435761u + ++c->hellos;
         c->session = mixed ? mixed : 1;
     }
     c->heartbeat_us = c->now_us;
@@ -71,6 +77,9 @@ static void on_heartbeat(core *c, const frame *f) {
 static uint32_t may_arm(const core *c, const msg_arm *m) {
     if (m->layout != c->limits->layout_crc) {
         return ACK_WRONG_LAYOUT;
+    }
+    if (c->identity.trial && m->mode != MODE_IDLE) {
+        return ACK_ON_TRIAL; /* an image that may go back at any moment drives nothing */
     }
     if (c->latched) {
         return ACK_LATCHED;
@@ -242,6 +251,7 @@ static void count_gap(core *c, uint8_t seq) {
 void core_handle(core *c, const uint8_t *body, size_t size) {
     if (body[0] < SMP_LIMIT) {
         if (c->port.smp != NULL) {
+            c->quiet_us = c->now_us + QUIET_US;
             c->port.smp(c->port.context, body, size);
         }
         return;

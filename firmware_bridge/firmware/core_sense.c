@@ -168,16 +168,16 @@ static void watch_joints(core *c) {
     }
 }
 
-static uint64_t heartbeat_age_us(const core *c) {
+uint64_t core_host_age_us(const core *c) {
     return c->session ? c->now_us - c->heartbeat_us : UINT64_MAX;
 }
 
 static bool host_silent(const core *c) {
-    return heartbeat_age_us(c) > (uint64_t)c->param[PARAM_HEARTBEAT_STOP_MS] * 1000;
+    return core_host_age_us(c) > (uint64_t)c->param[PARAM_HEARTBEAT_STOP_MS] * 1000;
 }
 
 static void watch_host(core *c) {
-    if (heartbeat_age_us(c) > HEARTBEAT_LOST_US && c->mode != MODE_SAFE) {
+    if (core_host_age_us(c) > HEARTBEAT_LOST_US && c->mode != MODE_SAFE) {
         if (core_driving(c)) {
             core_latch(c, FAULT_HEARTBEAT, STOP_RAMP, 0);
         }
