@@ -23,8 +23,8 @@ from firmware_bridge.signing import PublicKey
 from firmware_bridge.sources import library_source
 
 ARM_FLAGS = (
-    "-Os", "-g", "-ffreestanding", "-nostdlib", "-ffunction-sections", "-fdata-sections",
-    "-fno-common", "-Wl,--gc-sections",
+    "-Os", "-g", "-ffreestanding", "-ffunction-sections", "-fdata-sections",
+    "-fno-common", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables",
 )  # fmt: skip
 PORTS = {
     "mps2": ("mcu/port_mps2.c",),
@@ -122,7 +122,12 @@ def _image(
             headers={**headers, "link.ld": script},
             libraries=libraries,
             commands=(command,),
-            last=("-T", "@FOLDER@/link.ld", *(("-lgcc",) if gcc else ())),
+            last=(
+                "-Wl,--gc-sections",
+                "-T",
+                "@FOLDER@/link.ld",
+                *(("-nostdlib", "-lgcc") if gcc else ()),
+            ),
         )
         try:
             paths.append(build(target))

@@ -121,15 +121,15 @@ def _compile(target: Target, command: list[str], place: Path) -> str | None:
         # quoted only: our limits.h must not stand for the compiler's <limits.h> in a library
         include = ["-iquote", str(folder), "-iquote", str(SOURCES)]
         include += [flag for library in target.libraries for flag in library.flags]
-        for library in target.libraries:  # its objects land in `scratch`
-            files = [str(file) for file in library.files]
-            complaint = _run(
-                [*command, *FLAGS, "-w", *target.flags, *library.flags, "-c", *files], scratch
-            )
-            if complaint is not None:
-                return complaint
+        objects: list[str] = []
+        for library in target.libraries:
+            quiet = [*command, *FLAGS, "-w", *target.flags, *library.flags, "-c"]
+            for file in library.files:
+                objects.append(f"{scratch}/{len(objects)}.o")
+                complaint = _run([*quiet, str(file), "-o", objects[-1]], scratch)
+                if complaint is not None:
+                    return complaint
         files = [str(SOURCES / name) for name in target.sources]
-        objects = sorted(str(o) for o in Path(scratch).glob("*.o"))
         last = [word.replace("@FOLDER@", str(folder)) for word in target.last]
         output = ["-o", str(folder / target.name), *last]
         complaint = _run(

@@ -32,8 +32,15 @@ typedef struct __attribute__((packed)) {
     uint16_t type, size;
 } tlv;
 
-typedef struct {
-    const uint8_t *hash, *key_hash, *signature;
+/* What follows the protected area, in the order imgtool writes it. */
+typedef struct __attribute__((packed)) {
+    tlv_info info;
+    tlv hash_entry;
+    uint8_t hash[IMAGE_HASH_SIZE];
+    tlv key_entry;
+    uint8_t key_hash[IMAGE_HASH_SIZE];
+    tlv signature_entry;
+    uint8_t signature[SIGNATURE_SIZE];
 } trailer;
 
 _Static_assert(sizeof(image_header) == 32, "MCUboot's image_header");
@@ -75,46 +82,29 @@ static image_verdict check_hardware(const uint8_t *area, uint32_t size) {
     return same ? IMAGE_OK : IMAGE_WRONG_HARDWARE;
 }
 
-static const uint8_t **place_of(trailer *t, uint16_t type, uint16_t size) {
-    if (type == TLV_SHA256 && size == IMAGE_HASH_SIZE) {
-        return &t->hash;
-    }
-    if (type == TLV_KEY_HASH && size == IMAGE_HASH_SIZE) {
-        return &t->key_hash;
-    }
-    return type == TLV_ED25519 && size == SIGNATURE_SIZE ? &t->signature : NULL;
+static bool is(const tlv *entry, uint16_t type, uint16_t size) {
+    return entry->type == type && entry->size == size;
 }
 
 static image_verdict read_trailer(const uint8_t *at, uint32_t room, trailer *t) {
-    const uint32_t expected = sizeof(tlv_info) + 3 * sizeof(tlv) + 2 * IMAGE_HASH_SIZE + SIGNATURE_SIZE;
-    tlv_info info;
-    if (room < expected) {
+    if (room < sizeof *t) {
         return IMAGE_TRUNCATED;
     }
-    memcpy(&info, at, sizeof info);
-    if (info.magic != TLV_INFO_MAGIC || info.size != expected) {
-        return info.magic == 0xFFFF ? IMAGE_TRUNCATED : IMAGE_BAD_TRAILER;
+    memcpy(t, at, sizeof *t);
+    /* Erased flash where the end should be: the last byte of a signature is below 0x20 */
+    if (t->info.magic == 0xFFFF || t->signature[SIGNATURE_SIZE - 1] == 0xFF) {
+        return IMAGE_TRUNCATED;
     }
-    for (uint32_t used = sizeof info; used < expected;) {
-        tlv entry;
-        if (expected - used < sizeof entry) {
-            return IMAGE_BAD_TRAILER;
-        }
-        memcpy(&entry, at + used, sizeof entry);
-        used += sizeof entry;
-        const uint8_t **place = place_of(t, entry.type, entry.size);
-        if (place == NULL || *place != NULL || entry.size > expected - used) {
-            return IMAGE_BAD_TRAILER;
-        }
-        *place = at + used;
-        used += entry.size;
-    }
-    return IMAGE_OK;
+    bool whole = t->info.magic == TLV_INFO_MAGIC && t->info.size == sizeof *t &&
+                 is(&t->hash_entry, TLV_SHA256, IMAGE_HASH_SIZE) &&
+                 is(&t->key_entry, TLV_KEY_HASH, IMAGE_HASH_SIZE) &&
+                 is(&t->signature_entry, TLV_ED25519, SIGNATURE_SIZE);
+    return whole ? IMAGE_OK : IMAGE_BAD_TRAILER;
 }
 
 image_verdict image_check(const uint8_t *slot, uint32_t slot_size, image_info *out) {
     image_header h;
-    trailer t = {0};
+    trailer t;
     memset(out, 0, sizeof *out);
     memcpy(&h, slot, sizeof h);
     out->version = (image_version){h.major, h.minor, h.revision, h.build};

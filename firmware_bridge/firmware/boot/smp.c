@@ -267,7 +267,7 @@ static outcome verdict(image_verdict v) {
 static outcome not_listed(const slot_record *r) {
     image_info info;
     image_verdict found = slots_check(r->active ^ 1u, &info);
-    return found == IMAGE_OK ? refused(RC_NO_ENTRY, "no image has that hash") : verdict(found);
+    return found == IMAGE_OK || found == IMAGE_EMPTY ? refused(RC_NO_ENTRY, "no image has that hash") : verdict(found);
 }
 
 static outcome on_state_write(const smp_state *state, const fields *f, zcbor_state_t *s) {
@@ -337,7 +337,7 @@ static outcome on_companion(const smp_state *state, const request *r, zcbor_stat
     put_flag(s, "driving", state->driving);
     put_number(s, "slot", state->slot);
     put_flag(s, "trial", record.trial);
-    put_number(s, "schema", SCHEMA_CRC);
+    put_number(s, "schema_crc", SCHEMA_CRC);
     put_number(s, "reset_cause", state->reset_cause);
     put_text(s, "refused", record.refused ? image_says(record.refused) : "");
     put_number(s, "refused_slot", record.refused_slot);
