@@ -17,6 +17,7 @@ static core firmware;
 static uint8_t uid[12], input[256];
 static uint64_t healthy_since;
 static uint32_t overruns;
+static bool kept; /* this image is confirmed */
 static uint32_t wanted; /* REQUEST_* when a reset is due */
 
 static void on_reboot(void *context, uint8_t target) {
@@ -54,9 +55,12 @@ static void watch_trial(uint64_t now) {
         healthy_since = now;
     } else if (now - healthy_since >= HEALTHY_US && !core_driving(&firmware)) {
         HANDOFF->crashes = 0;
-        if (firmware.identity.trial) {
-            firmware.identity.trial = !confirm();
-            core_log(&firmware, LOG_LEVEL_INFO, "image confirmed");
+        if (!kept && confirm()) { /* of an image not on trial: it raises the version floor */
+            kept = true;
+            if (firmware.identity.trial) {
+                core_log(&firmware, LOG_LEVEL_INFO, "image confirmed");
+            }
+            firmware.identity.trial = 0;
         }
         healthy_since = now;
     }
