@@ -185,7 +185,7 @@ def test_other_messages_are_queued_whole(table):
         data = oracle.message(m, count & 0xFF, 3, fields(rng, m.fields))
         assert feed(decoder, data, count + 1) == 1
         (taken,) = decoder.take()
-        assert taken == (m.type, count + 1, oracle.decode(data[:-1])[protocol.HEADER.size :])
+        assert taken == (m.type, 3, count + 1, oracle.decode(data[:-1])[protocol.HEADER.size :])
 
 
 def test_noise_between_frames_costs_only_itself(table):
