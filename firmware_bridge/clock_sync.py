@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 SLOT_NS = 100_000_000  # once settled, the quickest of each way per slot is kept
 WINDOW = 128  # slots: 12.8 s, in which an RC oscillator's skew hardly wanders
-SETTLED = 50  # exchanges before the clock counts as synchronised
+SETTLED = 40  # exchanges before the clock counts as synchronised
 SKEW_SPAN_S = 0.25  # a slope over less is noise, and not needed for so short a time
 SURE_SPAN_S = 5.0  # from here on a skew is known to some 20 ppm under 5 ms of jitter
 VALID_NS = 10_000_000_000

@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
+from firmware_bridge.clock_sync import SETTLED as EXCHANGES
 from firmware_bridge.telemetry import LinkState
 
 MS: Final = 1_000_000
@@ -28,7 +29,7 @@ class Event(Enum):
     ANSWERED = "HELLO_ACK: a session"
     REFUSED = "HELLO_ACK: another schema or body"
     RESTARTED = "HELLO_ACK: a session, but not ours: the MCU restarted"
-    SETTLED = "50 exchanges: the clock is known"
+    SETTLED = f"{EXCHANGES} exchanges: the clock is known"
     UNTIMED = "the clock jumped, or its skew is above 2 %"
     SILENT = "no good frame for 1 s"
     PORT_LOST = "reading or writing fails"
