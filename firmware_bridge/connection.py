@@ -24,6 +24,7 @@ from firmware_bridge.telemetry import Identity, LinkState, LinkStatus
 
 DEAF_BYTES = 64  # so many bytes without one good frame: another rate, or another protocol
 DEAF = "bytes come and no frame decodes: is the rate right, at both ends? (or it is no MCU of ours)"
+ECHO = "our own bytes come back: TX and RX are joined, by a jumper or by an adapter that echoes"
 
 
 class Connection:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from firmware_bridge import protocol
 from firmware_bridge.codec import Decoder
-from firmware_bridge.connection import Connection
+from firmware_bridge.connection import ECHO, Connection
 from firmware_bridge.inbox import Inbox
 from firmware_bridge.limits import LimitTable
 from firmware_bridge.memory import address
@@ -145,6 +145,8 @@ class Link:
         elif kind == protocol.HELLO_ACK.type and len(payload) == protocol.HELLO_ACK.size():
             if self._connection.on_hello_ack(now_ns, payload):
                 self._inbox.begin()
+        elif kind < protocol.HELLO_ACK.type and not self._connection.open:
+            self.status.reason = ECHO
         elif self._inbox.take(kind, self._decoder.widen(t_us), payload):
             if kind == protocol.POWER.type and self.power is not None:
                 self._decoder.sensors["battery_v"] = self.power.voltage_v

@@ -36,6 +36,7 @@ VERBS = (
     Verb(("doctor",), "tools.doctor", "what is installed, plugged in and allowed on this machine"),
     Verb(("link", "watch"), "tools.link", "decoded messages of a port, live", "watch", "add_watch"),
     Verb(("link", "stats"), "tools.link", "rates, errors and round trip of a port", "stats", "add_stats"),
+    Verb(("link", "loopback"), "tools.link", "numbers out and back: does the wire lose or change any?", "loopback", "add_loopback"),
     Verb(("firmware", "build"), "tools.firmware", "build the MCU's core for this machine"),
     Verb(("model", "train"), "tools.model", "train a bundle from twin data", "train", "add_train"),
     Verb(("model", "evaluate"), "tools.model", "closed loop on fresh seeds", "evaluate", "add_evaluate"),
