@@ -16,8 +16,9 @@ from collections.abc import Iterable
 
 SLOT_NS = 100_000_000  # once settled, the quickest of each way per slot is kept
 WINDOW = 128  # slots: 12.8 s, in which an RC oscillator's skew hardly wanders
-SETTLED = 40  # exchanges before the clock counts as synchronised
+SETTLED = 50  # exchanges before the clock counts as synchronised
 SKEW_SPAN_S = 0.25  # a slope over less is noise, and not needed for so short a time
+TILT = 0.15  # a slope must widen the gap by this part of what it moves the ends: few do by chance
 SURE_SPAN_S = 5.0  # from here on a skew is known to some 20 ppm under 5 ms of jitter
 VALID_NS = 10_000_000_000
 TOLERANCE_NS = 2_000_000  # bounds that cross by more come from a jump, or from a broken frame
@@ -128,8 +129,9 @@ class ClockSync:
         below = _lower_hull([(t, -v) for t, v in self._down])
         slope = float(self.skew_ppb)
         if self.span_s >= SKEW_SPAN_S:
-            slopes = _edges(above) + [-edge for edge in _edges(below)]
-            slope = max(slopes, key=lambda k: _touch(above, k) + _touch(below, -k), default=slope)
+            slopes = [0.0, *_edges(above), *(-edge for edge in _edges(below))]
+            tilt = TILT * self.span_s
+            slope = max(slopes, key=lambda k: _touch(above, k) + _touch(below, -k) - abs(k) * tilt)
         high, low = _touch(above, slope), -_touch(below, -slope)
         now_s = (now_ns - self._origin_ns[0]) * 1e-9
         self.base_ns = now_ns

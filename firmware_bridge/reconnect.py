@@ -18,7 +18,7 @@ REOPEN_NS: Final = 200 * MS
 QUIET_NS: Final = 200 * MS  # a session this quiet: is it still there? HELLO with its own nonce
 LOST_NS: Final = 1000 * MS  # a session this quiet is over
 SYNC_FAST_NS: Final = 10 * MS
-SYNC_FAST_FOR_NS: Final = 2000 * MS
+SYNC_FAST_FOR_NS: Final = 4000 * MS
 SYNC_NS: Final = 20 * MS
 HEARTBEAT_NS: Final = 50 * MS
 
@@ -63,7 +63,7 @@ NEXT: Final = {
 WAITS: Final = {
     _S.HELLO: "HELLO every 200 ms",
     _S.SYNCING: "SYNC_REQ every 10 ms; HELLO every 200 ms once quiet for 200 ms",
-    _S.READY: "SYNC_REQ every 10 ms for 2 s, then 20 ms; HELLO every 200 ms once quiet for 200 ms",
+    _S.READY: "SYNC_REQ every 10 ms for 4 s, then 20 ms; HELLO every 200 ms once quiet for 200 ms",
     _S.MISMATCH: "HELLO every 200 ms; ESTOP and SMP still work",
     _S.DISCONNECTED: "opens the port every 200 ms",
 }

@@ -12,7 +12,7 @@ STEP_NS = 10_000_000
 
 
 class Wire:
-    """Exchanges every 10 ms, from 2 s on every 20 ms, and a STATE frame every 10 ms."""
+    """Exchanges every 10 ms, from 4 s on every 20 ms, and a STATE frame every 10 ms."""
 
     def __init__(self, skew_ppm: float, seed: int, low_ns: float = 0.2e6, high_ns: float = 5e6):
         self.rng = np.random.default_rng(seed)
@@ -43,7 +43,7 @@ class Wire:
         while self.t < end:
             self.t += STEP_NS
             self.down(self.t)
-            if self.t < 2_000_000_000 or self.t % (2 * STEP_NS) == 0:
+            if self.t < 4_000_000_000 or self.t % (2 * STEP_NS) == 0:
                 sent = self.t + 5_000_000
                 received = sent + self.delay()
                 assert self.best is not None
