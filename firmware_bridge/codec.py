@@ -6,6 +6,7 @@ The hot path (`Decoder.feed`, `Encoder.motion`) allocates nothing that grows.
 from __future__ import annotations
 
 import ctypes
+import struct
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,9 @@ DECODER = np.dtype(
         ("queue", MESSAGE, QUEUE),
     ]
 )
+ROW = struct.Struct("<BBHIq")  # MESSAGE, up to its payload
+QUEUED_AT = int(DECODER.fields["queued"][1])  # type: ignore[index]
+QUEUE_AT = int(DECODER.fields["queue"][1])  # type: ignore[index]
 NEVER_NS = -(1 << 62)
 REFUSED_AT = 104 + 8 + 4 * MAX_JOINTS + 12
 ACKS = {int(code): code for code in Ack}
@@ -79,7 +83,9 @@ class Decoder:
         self._memory = np.zeros(size, np.uint8)
         self.record: npt.NDArray[Any] = self._memory[: DECODER.itemsize].view(DECODER)
         self.sensors: npt.NDArray[Any] = self.record["sensors"]  # (1,) SENSORS, filled in place
-        self._words = self._memory.data[:104].cast("q")  # the 8-byte fields, in order
+        self._raw = self._memory.data
+        self._words = self._raw[:104].cast("q")  # the 8-byte fields, in order
+        self._queued = self._raw[QUEUED_AT : QUEUED_AT + 4].cast("I")
         self._at = ctypes.c_void_p(address(self._memory))
         self._feed = library().host_feed
         self.reset(table)
@@ -151,18 +157,12 @@ class Decoder:
 
     def take(self) -> list[tuple[int, int, int, bytes]]:
         """The queued messages as (type, stamp us, arrival ns, payload); empties the queue."""
-        count = int(self.record["queued"][0])
-        rows = self.record["queue"][0][:count]
-        taken = [
-            (
-                int(row["type"]),
-                int(row["t_us"]),
-                int(row["rx_ns"]),
-                row["payload"].tobytes()[: int(row["size"])],
-            )
-            for row in rows
-        ]
-        self.record["queued"] = 0
+        raw, taken = self._raw, []
+        for at in range(QUEUE_AT, QUEUE_AT + self._queued[0] * MESSAGE.itemsize, MESSAGE.itemsize):
+            kind, _, size, t_us, rx_ns = ROW.unpack_from(raw, at)
+            start = at + ROW.size
+            taken.append((kind, t_us, rx_ns, bytes(raw[start : start + size])))
+        self._queued[0] = 0
         return taken
 
 
