@@ -57,9 +57,10 @@ class Connection:
         """MCU clock as frames carry it; 0 means not synchronised, so the true 0 becomes 1."""
         return (self.clock.mcu_us(now_ns) & 0xFFFFFFFF) or 1 if self.clock.count else 0
 
-    def connect(self, now_ns: int, reason: str) -> None:
-        """Ask for a new session."""
-        self.status.state = LinkState.HELLO
+    def connect(self, now_ns: int, reason: str, event: Event = Event.SILENT) -> None:
+        """Ask for a new session, at the start or after an event."""
+        if self.status.state is not LinkState.HELLO:
+            self._go(event, reason)
         self.status.reason = reason
         mixed = now_ns // 1000 ^ (self.status.connects + 1) * 0x9E3779B9
         self._nonce = mixed & 0xFFFFFFFF

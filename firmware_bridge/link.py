@@ -20,6 +20,7 @@ from firmware_bridge.limits import LimitTable
 from firmware_bridge.memory import address
 from firmware_bridge.outbox import Outbox
 from firmware_bridge.protocol import Ack, EstopReason, Message, Mode, Param, Reboot
+from firmware_bridge.reconnect import Event
 from firmware_bridge.sensors import SENSORS
 from firmware_bridge.telemetry import (
     Fault,
@@ -115,7 +116,7 @@ class Link:
         connection = self._connection
         if self.status.state is LinkState.DISCONNECTED:
             if connection.reopen_due(now_ns) and self._transport.reopen():
-                connection.connect(now_ns, "reopened, no answer yet")
+                connection.connect(now_ns, "reopened, no answer yet", Event.PORT_OPEN)
             return
         if not self.status.connects:
             connection.connect(now_ns, "no answer yet")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import os
@@ -11,7 +12,9 @@ import signal
 import subprocess
 import sys
 import termios
+import threading
 import time
+import tty
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +24,7 @@ from firmware_bridge import protocol
 from firmware_bridge.codec import Encoder
 from firmware_bridge.errors import LinkError
 from firmware_bridge.host import HostFirmware, host_program
-from firmware_bridge.link import Link, LinkState
+from firmware_bridge.link import READ_SIZE, Link, LinkState
 from firmware_bridge.plant import Plant
 from firmware_bridge.probe import probe
 from firmware_bridge.protocol import Ack, Fault, Mode
@@ -320,3 +323,33 @@ def test_another_rate_is_named_and_the_right_one_connects(robot):
     assert robot.pump(5, lambda: robot.link.ready)
     assert time.monotonic() - start < 2  # 1 s, and a noisy machine
     robot.rolling()
+
+
+def test_a_flooding_port_does_not_hold_the_step(table):
+    """Somebody writes without end; each step takes one buffer and returns."""
+    master, slave = pty.openpty()
+    tty.setraw(slave, termios.TCSANOW)
+    ended = threading.Event()
+    os.set_blocking(master, False)
+
+    def flood() -> None:
+        while not ended.is_set():
+            with contextlib.suppress(BlockingIOError):
+                os.write(master, b"\x55\x00" * 2048)
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    link = Link(SerialTransport(os.ttyname(slave)), table)
+    try:
+        for _ in range(50):
+            before = link.bytes_in
+            link.step(now())
+            assert link.bytes_in - before <= READ_SIZE
+        assert link.bytes_in > 0
+        assert not link.ready
+    finally:
+        ended.set()
+        thread.join()
+        link.close()
+        os.close(master)
+        os.close(slave)

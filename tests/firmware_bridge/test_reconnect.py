@@ -156,6 +156,72 @@ def test_every_state_has_a_wait_and_a_way_out():
     assert all(state.name in markdown() for state in LinkState)
 
 
+def jump(rig: Line) -> None:
+    """The MCU's clock leaps 5 s ahead."""
+    rig.wire._start_ns -= 5_000 * MS
+
+
+def change_schema(rig: Line) -> None:
+    """As if the MCU had been flashed with another firmware, which begins with a reset."""
+    rig.link._connection.schema ^= 1
+    rig.wire.replace(LockstepFirmware(rig.table, boot_id=7))
+
+
+REACH = {
+    LinkState.HELLO: lambda rig: rig.wire.cut(),
+    LinkState.SYNCING: lambda rig: None,
+    LinkState.READY: lambda rig: None,
+    LinkState.MISMATCH: change_schema,
+    LinkState.DISCONNECTED: lambda rig: setattr(rig.wire.faults, "unplugged", True),
+}
+CAUSE = {
+    Event.ANSWERED: lambda rig: (rig.wire.mend(), setattr(rig.link._connection, "schema", protocol.schema_crc())),
+    Event.REFUSED: lambda rig: (change_schema(rig), rig.wire.mend()),
+    Event.RESTARTED: lambda rig: rig.wire.replace(LockstepFirmware(rig.table, boot_id=9)),
+    Event.SETTLED: lambda rig: None,
+    Event.UNTIMED: jump,
+    Event.SILENT: lambda rig: rig.wire.cut(),
+    Event.PORT_LOST: lambda rig: setattr(rig.wire.faults, "unplugged", True),
+    Event.PORT_OPEN: lambda rig: rig.wire.mend(),
+}  # fmt: skip
+STAYS = [(state, event) for (state, event), then in NEXT.items() if then is state]
+
+
+@pytest.mark.parametrize(
+    ("state", "event"), NEXT, ids=[f"{state.value}-{event.name.lower()}" for state, event in NEXT]
+)
+def test_each_row_of_the_table(line, state, event):
+    """From that state, that cause leads where the table says, within 1.3 s, and nowhere else first."""
+    rig = line()
+    REACH[state](rig)
+    assert rig.run(2000, lambda: rig.state is state)
+    rig.states.clear()
+    taken = []
+    go = rig.link._connection._go
+    rig.link._connection._go = lambda e, reason: (taken.append((rig.state, e)), go(e, reason))
+    if event is Event.UNTIMED and state is LinkState.SYNCING:
+        rig.wire._ppb = 50_000_000
+    elif (state, event) != (LinkState.MISMATCH, Event.REFUSED):
+        CAUSE[event](rig)
+    assert rig.run(1300, lambda: bool(taken))
+    assert taken[0] == (state, event)
+    assert rig.states[-1][1] is NEXT[state, event] or (state, event) in STAYS
+    assert rig.link.status.reason or event in (Event.ANSWERED, Event.SETTLED)
+    assert rig.link.status.state is NEXT[state, event]
+
+
+def test_a_clock_that_jumps_is_measured_anew(line):
+    rig = line().ready()
+    rig.run(2000)
+    jump(rig)
+    assert rig.run(1000, lambda: rig.state is LinkState.SYNCING)
+    assert rig.link.status.reason == "the MCU's clock jumped"
+    assert rig.run(1000, lambda: rig.link.ready)
+    rig.errors.clear()
+    rig.run(1000)
+    assert np.abs(rig.errors).max() < 100
+
+
 @pytest.mark.parametrize("gone_ms", [300, 900, 1500, 7000])
 def test_cable_cut_and_back(line, gone_ms):
     """Shorter than a second the session goes on; longer, a new one stands within 1 s."""
