@@ -6,6 +6,7 @@ The hot path (`Decoder.feed`, `Encoder.motion`) allocates nothing that grows.
 from __future__ import annotations
 
 import ctypes
+import struct
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,7 @@ DECODER = np.dtype(
         ("base_us", "<u8"),
         ("base_ns", "<i8"),
         ("skew_ppb", "<i8"),
+        ("down_at_ns", "<i8"),
         ("clocked", "<u4"),
         ("joints", "<u4"),
         ("position_scale", "<f4", MAX_JOINTS),
@@ -63,8 +65,11 @@ DECODER = np.dtype(
         ("queue", MESSAGE, QUEUE),
     ]
 )
+ROW = struct.Struct("<BBHIq")  # MESSAGE, up to its payload
+QUEUED_AT = int(DECODER.fields["queued"][1])  # type: ignore[index]
+QUEUE_AT = int(DECODER.fields["queue"][1])  # type: ignore[index]
 NEVER_NS = -(1 << 62)
-REFUSED_AT = 96 + 8 + 4 * MAX_JOINTS + 12
+REFUSED_AT = 104 + 8 + 4 * MAX_JOINTS + 12
 ACKS = {int(code): code for code in Ack}
 
 
@@ -78,7 +83,9 @@ class Decoder:
         self._memory = np.zeros(size, np.uint8)
         self.record: npt.NDArray[Any] = self._memory[: DECODER.itemsize].view(DECODER)
         self.sensors: npt.NDArray[Any] = self.record["sensors"]  # (1,) SENSORS, filled in place
-        self._words = self._memory.data[:96].cast("q")  # the 8-byte fields, in order
+        self._raw = self._memory.data
+        self._words = self._raw[:104].cast("q")  # the 8-byte fields, in order
+        self._queued = self._raw[QUEUED_AT : QUEUED_AT + 4].cast("I")
         self._at = ctypes.c_void_p(address(self._memory))
         self._feed = library().host_feed
         self.reset(table)
@@ -105,9 +112,9 @@ class Decoder:
         return self._words[1]
 
     @property
-    def down_best_ns(self) -> int:
-        """Largest MCU time minus arrival since `take_down_best`."""
-        return self._words[2]
+    def byte_count(self) -> int:
+        """Bytes fed since the last reset."""
+        return self._words[4]
 
     @property
     def frames(self) -> int:
@@ -121,9 +128,9 @@ class Decoder:
         status.bad, status.lost = words[6] + words[7], words[8]
         status.motion_refused = ACKS[self._memory[REFUSED_AT]]
 
-    def take_down_best(self) -> int:
-        """The bound gathered since the last call; starts a new one."""
-        best = self._words[2]
+    def take_down_best(self) -> tuple[int, int]:
+        """The quickest frame since the last call: (arrival, MCU time - arrival) [ns]."""
+        best = self._words[12], self._words[2]
         self._words[2] = NEVER_NS
         return best
 
@@ -143,15 +150,19 @@ class Decoder:
         """Decode bytes at an address; returns how many messages wait in the queue."""
         return int(self._feed(self._at, buffer_at, size, now_ns))
 
-    def take(self) -> list[tuple[int, int, bytes]]:
-        """The queued messages as (type, arrival ns, payload); empties the queue."""
-        count = int(self.record["queued"][0])
-        rows = self.record["queue"][0][:count]
-        taken = [
-            (int(row["type"]), int(row["rx_ns"]), row["payload"].tobytes()[: int(row["size"])])
-            for row in rows
-        ]
-        self.record["queued"] = 0
+    def widen(self, t_us: int) -> int:
+        """64-bit MCU time of a frame's stamp: the nearest to the newest one seen."""
+        newest = self._words[3]
+        return newest + ((t_us - newest + 0x80000000) & 0xFFFFFFFF) - 0x80000000
+
+    def take(self) -> list[tuple[int, int, int, bytes]]:
+        """The queued messages as (type, stamp us, arrival ns, payload); empties the queue."""
+        raw, taken = self._raw, []
+        for at in range(QUEUE_AT, QUEUE_AT + self._queued[0] * MESSAGE.itemsize, MESSAGE.itemsize):
+            kind, _, size, t_us, rx_ns = ROW.unpack_from(raw, at)
+            start = at + ROW.size
+            taken.append((kind, t_us, rx_ns, bytes(raw[start : start + size])))
+        self._queued[0] = 0
         return taken
 
 

@@ -23,14 +23,18 @@ def host_program(table: LimitTable) -> Path:
     return build(
         Target(
             name="companion-firmware",
-            sources=(*CORE, "port_host.c"),
+            sources=(*CORE, "port_host.c", "port_wire.c"),
             headers={"protocol_gen.h": protocol_header(), "limits_gen.h": limits_header(table)},
         )
     )
 
 
 class HostFirmware:
-    """A running firmware process; `port` is its serial port. Ends with its parent thread."""
+    """A running firmware process; `port` is its serial port. Ends with its parent thread.
+
+    Bytes take their time at `baud`; a host that opens the port at another rate hears rubbish, and
+    so does the firmware (`seed` decides which).
+    """
 
     def __init__(
         self,
@@ -39,12 +43,15 @@ class HostFirmware:
         clock_start_us: int = CLOCK_START_US,
         uid: str = "host",
         fifo: int = 0,
+        baud: int = 921_600,
+        seed: int = 1,
     ) -> None:
         if plant.fd is None:
             raise LinkError("firmware process: its plant has no file; make it with Plant.create()")
         command = [
             str(host_program(table)), "--plant-fd", str(plant.fd),
             "--clock-start-us", str(clock_start_us), "--uid", uid, "--fifo", str(fifo),
+            "--baud", str(baud), "--seed", str(seed),
         ]  # fmt: skip
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, pass_fds=[plant.fd]

@@ -6,42 +6,37 @@ construction (`SerialTransport`, `probe()`); afterwards trouble is `status.state
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from firmware_bridge import protocol, telemetry
-from firmware_bridge.clock_sync import SETTLED, ClockSync
+from firmware_bridge import protocol
 from firmware_bridge.codec import Decoder
+from firmware_bridge.connection import ECHO, Connection
+from firmware_bridge.inbox import Inbox
 from firmware_bridge.limits import LimitTable
 from firmware_bridge.memory import address
 from firmware_bridge.outbox import Outbox
-from firmware_bridge.protocol import Ack, EstopReason, Message, Mode
+from firmware_bridge.protocol import Ack, EstopReason, Message, Mode, Param, Reboot
+from firmware_bridge.reconnect import Event
 from firmware_bridge.sensors import SENSORS
 from firmware_bridge.telemetry import (
-    NO_FAULT,
     Fault,
     Health,
     Identity,
     LinkState,
     LinkStatus,
+    LogLine,
+    ParamValue,
     Power,
 )
 from firmware_bridge.transport import LockstepTransport, Transport
 
 __all__ = ["SENSORS", "Link", "LinkState", "LinkStatus", "LockstepTransport", "Transport"]
 
-MS = 1_000_000
-HELLO_RETRY_NS = 200 * MS
-HELLO_PAUSE_NS = 1000 * MS  # after three unanswered tries, and between tries on a mismatch
-REOPEN_NS = 500 * MS
-SYNC_FAST_NS = 50 * MS
-SYNC_NS = 983 * MS  # off the beat of everything that runs at 1 Hz
-HEARTBEAT_NS = 50 * MS
-LOST_NS = 1000 * MS
-READ_SIZE = 16384
+READ_SIZE = 16384  # at most so many bytes per step: a port that floods cannot hold the tick
 
 
 class Link:
@@ -51,41 +46,16 @@ class Link:
         table.counts()  # a table that does not fit the wire is refused here
         self.table = table
         self.status = LinkStatus()
-        self.clock = ClockSync()
-        self.identity: Identity | None = None
-        self.power: Power | None = None
-        self.health: Health | None = None
-        self.fault: Fault = NO_FAULT
-        self.session = 0
         self.bytes_in = 0
-        self.answers: dict[int, Ack] = {}  # newest ACK by message type
         self._transport = transport
         self._decoder = Decoder(table)
         self._outbox = Outbox(transport, len(table.joints))
+        self._inbox = Inbox(self._outbox)
+        self._connection = Connection(table, self._decoder, self._outbox, self.status)
+        self.clock = self._connection.clock
         self._buffer = np.zeros(READ_SIZE, np.uint8)
         self._buffer_at = address(self._buffer)
         self._view = self._buffer.data
-        self._layout = table.crc()
-        self._schema = protocol.schema_crc()
-        self._nonce = 0
-        self._hellos = 0
-        self._next_hello_ns = 0
-        self._next_sync_ns = 0
-        self._next_heartbeat_ns = 0
-        self._next_open_ns = 0
-        self._since_ns = 0
-        self._mode = Mode.SAFE
-        self._handlers: dict[int, tuple[int, Callable[[int, int, bytes], None]]] = {
-            message.type: (message.size(), handler)
-            for message, handler in (
-                (protocol.HELLO_ACK, self._on_hello_ack),
-                (protocol.SYNC_RSP, self._on_sync),
-                (protocol.POWER, self._on_power),
-                (protocol.FAULT, self._on_fault),
-                (protocol.HEALTH, self._on_health),
-                (protocol.ACK, self._on_ack),
-            )
-        }
 
     @property
     def sensors(self) -> npt.NDArray[Any]:
@@ -111,16 +81,51 @@ class Link:
         """Bytes written since the start."""
         return self._outbox.bytes
 
+    @property
+    def identity(self) -> Identity | None:
+        """Who answered the newest HELLO."""
+        return self._connection.identity
+
+    @property
+    def session(self) -> int:
+        """Number of the session, 0: none."""
+        return self._connection.session
+
+    @property
+    def power(self) -> Power | None:
+        """Newest POWER."""
+        return self._inbox.power
+
+    @property
+    def health(self) -> Health | None:
+        """Newest HEALTH."""
+        return self._inbox.health
+
+    @property
+    def fault(self) -> Fault:
+        """Newest FAULT."""
+        return self._inbox.fault
+
+    @property
+    def log(self) -> deque[LogLine]:
+        """The MCU's newest lines; take them with `popleft`."""
+        return self._inbox.log
+
     def step(self, now_ns: int) -> None:
         """Read, decode, and send what is due."""
+        connection = self._connection
         if self.status.state is LinkState.DISCONNECTED:
-            self._reopen(now_ns)
+            if connection.reopen_due(now_ns) and self._transport.reopen():
+                connection.connect(now_ns, "reopened, no answer yet", Event.PORT_OPEN)
             return
         if not self.status.connects:
-            self._connect(now_ns, "no answer yet")
+            connection.connect(now_ns, "no answer yet")
         try:
             self._read(now_ns)
-            self._house_keep(now_ns)
+            self._outbox.repeat_estop(now_ns)
+            connection.step(now_ns)
+            if connection.open:
+                self._outbox.repeat(now_ns, connection.mcu_low(now_ns))
         except OSError as error:
             self._disconnect(now_ns, error)
 
@@ -130,39 +135,22 @@ class Link:
             return
         self.bytes_in += size
         if self._decoder.feed(self._buffer_at, size, now_ns):
-            for kind, rx_ns, payload in self._decoder.take():
-                wanted, handler = self._handlers.get(kind, (-1, self._on_ack))
-                if len(payload) == wanted:
-                    handler(now_ns, rx_ns, payload)
+            for kind, t_us, rx_ns, payload in self._decoder.take():
+                self._take(now_ns, kind, t_us, rx_ns, payload)
         self._decoder.tell(self.status)
         self.status.tx_dropped = self._outbox.dropped
 
-    def _house_keep(self, now_ns: int) -> None:
-        self._outbox.repeat_estop(now_ns)
-        if not self._in_session:
-            if now_ns >= self._next_hello_ns:
-                self._send_hello(now_ns)
-            return
-        if now_ns - max(self._decoder.last_rx_ns, self._since_ns) > LOST_NS:
-            self._connect(now_ns, "the MCU has been silent for 1 s")
-            return
-        t_us = self._mcu_low(now_ns)
-        if now_ns >= self._next_sync_ns:
-            fast = self.clock.count < SETTLED
-            self._next_sync_ns = now_ns + (SYNC_FAST_NS if fast else SYNC_NS)
-            self._outbox.send(protocol.SYNC_REQ, t_us, now_ns)
-        if now_ns >= self._next_heartbeat_ns:
-            self._next_heartbeat_ns = now_ns + HEARTBEAT_NS
-            self._outbox.send(protocol.HEARTBEAT, t_us, self.session, self._mode, 0)
-        self._outbox.repeat(now_ns, t_us)
-
-    @property
-    def _in_session(self) -> bool:
-        return self.status.state in (LinkState.READY, LinkState.SYNCING)
-
-    def _mcu_low(self, now_ns: int) -> int:
-        """MCU clock as frames carry it; 0 means not synchronised, so the true 0 becomes 1."""
-        return (self.clock.mcu_us(now_ns) & 0xFFFFFFFF) or 1 if self.clock.count else 0
+    def _take(self, now_ns: int, kind: int, t_us: int, rx_ns: int, payload: bytes) -> None:
+        if kind == protocol.SYNC_RSP.type and len(payload) == protocol.SYNC_RSP.size():
+            self._connection.on_sync(now_ns, rx_ns, payload)
+        elif kind == protocol.HELLO_ACK.type and len(payload) == protocol.HELLO_ACK.size():
+            if self._connection.on_hello_ack(now_ns, payload):
+                self._inbox.begin()
+        elif kind < protocol.HELLO_ACK.type and not self._connection.open:
+            self.status.reason = ECHO
+        elif self._inbox.take(kind, self._decoder.widen(t_us), payload):
+            if kind == protocol.POWER.type and self.power is not None:
+                self._decoder.sensors["battery_v"] = self.power.voltage_v
 
     def send_motion(
         self, now_ns: int, target: npt.NDArray[np.int16], mask: int, ttl_ms: int
@@ -170,7 +158,7 @@ class Link:
         """MOTION issued at now_ns, target (n,) int16 counts; False: not sent."""
         if self.status.state is not LinkState.READY:
             return False
-        t_us = self._mcu_low(now_ns)
+        t_us = self._connection.mcu_low(now_ns)
         try:
             sent = self._outbox.motion(t_us, self.session, ttl_ms, mask, target)
         except OSError as error:
@@ -181,28 +169,47 @@ class Link:
 
     def arm(self, now_ns: int, mode: Mode) -> None:
         """Ask for a mode; the verdict comes as `answer(protocol.ARM)`."""
-        self._mode = mode
-        self._request(protocol.ARM, now_ns, self.session, mode, 0, self._layout)
+        self._connection.mode = mode
+        self._request(protocol.ARM, now_ns, self.session, mode, 0, self._connection.layout)
 
     def clear(self, now_ns: int) -> None:
         """Ask to clear every latch; the verdict comes as `answer(protocol.ESTOP_CLEAR)`."""
         boot_id = self.identity.boot_id if self.identity else 0
         self._request(protocol.ESTOP_CLEAR, now_ns, self.session, boot_id)
 
+    def reboot(self, now_ns: int, target: Reboot) -> None:
+        """Ask to restart, only in SAFE; the verdict comes as `answer(protocol.REBOOT)`."""
+        magic = protocol.REBOOT_MAGIC
+        self._request(protocol.REBOOT, now_ns, self.session, magic, target, 0, 0, 0)
+
     def _request(self, message: Message, now_ns: int, *values: int) -> None:
-        self.answers.pop(message.type, None)
-        if not self._in_session:
-            self.answers[message.type] = Ack.NO_SESSION
+        if not self._inbox.ask(message, self._connection.open, *values):
             return
-        self._outbox.request(message, *values)
         try:
-            self._outbox.repeat(now_ns, self._mcu_low(now_ns))
+            self._outbox.repeat(now_ns, self._connection.mcu_low(now_ns))
         except OSError as error:
             self._disconnect(now_ns, error)
 
     def answer(self, message: Message) -> Ack | None:
-        """The MCU's answer to the last such request, None while it is out."""
-        return self.answers.get(message.type)
+        """The MCU's answer to the last such request, None while it is out or was given up."""
+        return self._inbox.answers.get(message.type)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a request is still out; each is given up after three tries of 100 ms."""
+        return self._outbox.waiting
+
+    def set_param(self, param: Param, value: int) -> None:
+        """Set a parameter from the next step on, for this session; `param` is the answer."""
+        self._inbox.ask_param(param, self.session, value)
+
+    def ask_param(self, param: Param) -> None:
+        """Ask for a parameter; `param` is the answer."""
+        self._inbox.ask_param(param, self.session, None)
+
+    def param(self, param: Param) -> ParamValue | None:
+        """The MCU's answer about a parameter; None while it is out, was given up, or never asked."""
+        return self._inbox.params.get(param)
 
     def estop(self, reason: EstopReason) -> None:
         """Latch a stop: at once, and twice more at 10 ms; needs no session."""
@@ -216,82 +223,6 @@ class Link:
         """Give the transport back."""
         self._transport.close()
 
-    def _connect(self, now_ns: int, reason: str) -> None:
-        """Begin a new session."""
-        self.status.state = LinkState.HELLO
-        self.status.reason = reason
-        self.status.connects += 1
-        mixed = now_ns // 1000 ^ self.status.connects * 0x9E3779B9
-        self._nonce = mixed & 0xFFFFFFFF
-        self.session = 0
-        self._mode = Mode.SAFE
-        self._hellos = 0
-        self._next_hello_ns = now_ns
-        self._outbox.forget()
-        self.clock.reset()
-        self._decoder.reset(self.table)
-
     def _disconnect(self, now_ns: int, error: OSError) -> None:
-        self.status.state = LinkState.DISCONNECTED
-        self.status.reason = str(error)
-        self._next_open_ns = now_ns
+        self._connection.lose(now_ns, error)
         self._transport.close()
-
-    def _send_hello(self, now_ns: int) -> None:
-        self._hellos += 1
-        quick = self._hellos < 3 and self.status.state is LinkState.HELLO
-        self._next_hello_ns = now_ns + (HELLO_RETRY_NS if quick else HELLO_PAUSE_NS)
-        values = (protocol.MAJOR, protocol.MINOR, self._nonce, self._schema)
-        self._outbox.send(protocol.HELLO, 0, *values)
-
-    def _reopen(self, now_ns: int) -> None:
-        if now_ns >= self._next_open_ns:
-            self._next_open_ns = now_ns + REOPEN_NS
-            if self._transport.reopen():
-                self._connect(now_ns, "reopened, no answer yet")
-
-    def _on_hello_ack(self, now_ns: int, rx_ns: int, payload: bytes) -> None:
-        found = telemetry.parse_identity(payload)
-        if found.nonce != self._nonce or self.session:
-            return
-        self.identity = found
-        status = self.status
-        status.reason = found.refusal(self._schema, self._layout, self.table.body)
-        if status.reason:
-            status.state = LinkState.MISMATCH
-            return
-        status.state = LinkState.SYNCING
-        self.session = found.session
-        self._since_ns = now_ns
-        self._next_sync_ns = now_ns
-        self._next_heartbeat_ns = now_ns
-
-    def _on_sync(self, now_ns: int, rx_ns: int, payload: bytes) -> None:
-        t0_ns, mcu_rx_us, mcu_tx_us = protocol.SYNC_RSP.layout.unpack(payload)
-        decoder, clock, status = self._decoder, self.clock, self.status
-        if not clock.count:
-            decoder.set_mcu_us(mcu_rx_us)
-        answer_ns = mcu_tx_us * 1000 - rx_ns
-        clock.add(t0_ns, mcu_rx_us, max(answer_ns, decoder.take_down_best()))
-        status.rtt_us = clock.rtt_ns / 1000
-        status.offset_us = clock.offset_ns // 1000
-        status.skew_ppm = clock.skew_ppb / 1000
-        if clock.valid(now_ns):
-            decoder.set_clock(clock.mcu_us(clock.base_ns), clock.base_ns, -clock.skew_ppb)
-            if status.state is LinkState.SYNCING:
-                status.state = LinkState.READY
-
-    def _on_power(self, now_ns: int, rx_ns: int, payload: bytes) -> None:
-        self.power = telemetry.parse_power(payload)
-        self._decoder.sensors["battery_v"] = self.power.voltage_v
-
-    def _on_fault(self, now_ns: int, rx_ns: int, payload: bytes) -> None:
-        self.fault = telemetry.parse_fault(payload)
-
-    def _on_health(self, now_ns: int, rx_ns: int, payload: bytes) -> None:
-        self.health = telemetry.parse_health(payload)
-
-    def _on_ack(self, now_ns: int, rx_ns: int, payload: bytes) -> None:
-        kind, verdict = telemetry.parse_ack(payload)
-        if self._outbox.answered(kind):
-            self.answers[kind] = verdict

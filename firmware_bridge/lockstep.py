@@ -11,6 +11,7 @@ from firmware_bridge.limits import LimitTable
 from firmware_bridge.memory import address
 from firmware_bridge.native import library
 from firmware_bridge.plant import Plant
+from firmware_bridge.protocol import LogLevel
 
 # 20 s before the low half of the MCU clock wraps, so that every run crosses it
 CLOCK_START_US = (1 << 32) - 20_000_000
@@ -55,6 +56,10 @@ class LockstepFirmware:
     def receive(self, data: bytes) -> None:
         """Bytes from the host, arriving now (the time of the last `run`)."""
         self._receive(self._at, data, len(data))
+
+    def log(self, level: LogLevel, text: str) -> None:
+        """Have the firmware say something."""
+        library().lockstep_log(self._at, level, text.encode())
 
     def transmit(self) -> bytes:
         """All bytes waiting for the host."""

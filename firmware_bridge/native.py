@@ -56,6 +56,7 @@ FUNCTIONS: dict[str, tuple[object, tuple[object, ...]]] = {
     "lockstep_run": (None, (_P, _U64)),
     "lockstep_receive": (None, (_P, ctypes.c_char_p, _U32)),
     "lockstep_transmit": (_U32, (_P, _P, _U32)),
+    "lockstep_log": (None, (_P, _U8, ctypes.c_char_p)),
     "limit_start": (None, (_P, _P, _I32)),
     "limit_step": (_BOOL, (_P, _P, _I32, _I32)),
     "limit_stop": (None, (_P, _P, _I32)),

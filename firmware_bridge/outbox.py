@@ -9,13 +9,15 @@ import numpy.typing as npt
 
 from firmware_bridge import protocol
 from firmware_bridge.codec import Encoder
-from firmware_bridge.protocol import EstopReason, Message
+from firmware_bridge.protocol import Ack, EstopReason, Message, Param
+from firmware_bridge.telemetry import ParamValue
 from firmware_bridge.transport import Transport
 
 RETRY_NS = 100_000_000
 TRIES = 3
 ESTOP_REPEAT_NS = 10_000_000
 ESTOP_TIMES = 3
+PARAM_KEY = 256
 
 
 @dataclass(slots=True)
@@ -34,7 +36,7 @@ class Outbox:
         self.dropped = 0  # frames that the port did not take whole
         self._transport = transport
         self._encoder = Encoder(joints)
-        self._requests: dict[int, _Request] = {}
+        self._requests: dict[int, _Request] = {}  # by message type, parameters by PARAM_KEY + id
         self._estops = 0
         self._estop_reason = EstopReason.OPERATOR
         self._next_estop_ns = 0
@@ -56,6 +58,26 @@ class Outbox:
     def answered(self, kind: int) -> bool:
         """Whether that type was being asked; it is no longer."""
         return self._requests.pop(kind, None) is not None
+
+    def request_param(self, message: Message, param: Param, *values: int) -> None:
+        """The same for a parameter: one request per parameter is out at a time."""
+        self._requests[PARAM_KEY + param] = _Request(message, values)
+
+    def param_answered(self, found: ParamValue) -> bool:
+        """Whether that parameter was being asked, and this is the answer to it."""
+        request = self._requests.get(PARAM_KEY + found.param)
+        if request is None:
+            return False
+        if request.message is protocol.PARAM_SET and found.code is Ack.OK:
+            if found.value != request.values[-1]:
+                return False  # a late answer to what was asked before
+        del self._requests[PARAM_KEY + found.param]
+        return True
+
+    @property
+    def waiting(self) -> bool:
+        """Whether any request is still out."""
+        return bool(self._requests)
 
     def forget(self) -> None:
         """Drop every request: the session they belong to is over."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 from collections.abc import Callable
 
+from firmware_bridge.connection import DEAF, ECHO
 from firmware_bridge.errors import LinkError
 from firmware_bridge.link import Link
 from firmware_bridge.telemetry import Identity, LinkState
@@ -22,6 +23,10 @@ def probe(link: Link, timeout_s: float, now: Callable[[], int]) -> Identity:
         fd = link.fileno()
         if fd is not None:
             select.select([fd], [], [], 0.01)
+    if link.status.reason == DEAF:
+        raise LinkError(f"link: {link.bytes_in} {DEAF}")
+    if link.status.reason == ECHO:
+        raise LinkError(f"link: {ECHO}")
     raise LinkError(
         f"link: HELLO unanswered for {timeout_s:g} s ({link.bytes_in} bytes came); "
         "that port is no MCU of ours, or it is without power: check the port and the cable"

@@ -29,6 +29,7 @@ class LinkStatus:
     rtt_us: float = 0.0
     offset_us: int = 0
     skew_ppm: float = 0.0
+    clock_note: str = ""  # what is odd about the MCU's clock
     last_rx_ns: int = 0
     frames: int = 0
     bad: int = 0
@@ -104,6 +105,26 @@ class Health:
     late_max_us: int
 
 
+@dataclass(frozen=True, slots=True)
+class ParamValue:
+    """A parameter as the MCU holds it; `code` is its verdict on the request."""
+
+    param: protocol.Param
+    code: Ack
+    value: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """What the MCU says to people; `mcu_us` is its clock."""
+
+    mcu_us: int
+    level: protocol.LogLevel
+    text: str
+
+
 NO_FAULT = Fault(protocol.Fault(0), protocol.Fault(0), protocol.Fault(0), 0)
 
 
@@ -149,4 +170,24 @@ def parse_health(payload: bytes) -> Health:
 def parse_ack(payload: bytes) -> tuple[int, Ack]:
     """ACK: the type it answers, and the verdict."""
     kind, _, code, _ = protocol.ACK.layout.unpack(payload)
-    return kind, Ack(code)
+    return kind, _ack(code)
+
+
+def parse_param(payload: bytes) -> ParamValue | None:
+    """PARAM; None for a parameter that this host does not know."""
+    number, code, value, low, high = protocol.PARAM.layout.unpack(payload)
+    if number >= len(protocol.Param):
+        return None
+    return ParamValue(protocol.Param(number), _ack(code), value, low, high)
+
+
+def parse_log(mcu_us: int, payload: bytes) -> LogLine:
+    """LOG."""
+    level, *text = protocol.LOG.layout.unpack(payload)
+    words = bytes(text).rstrip(b"\0").decode("utf-8", "replace")
+    return LogLine(mcu_us, protocol.LogLevel(min(level, max(protocol.LogLevel))), words)
+
+
+def _ack(code: int) -> Ack:
+    """A verdict; one from a newer firmware reads as a refusal all the same."""
+    return Ack(code) if code <= max(Ack) else Ack.NO_PARAM

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from firmware_bridge import protocol
+from firmware_bridge import protocol, reconnect
 from runtime.channels import channel_table
 from runtime.modes import Mode
 from tools import companion
@@ -38,7 +38,9 @@ DRY = {
     "companion planner serve": "companion planner serve --help",
     # a robot or a GPU
     "companion run --target robot": "companion run --help",
-    "companion link": "companion link {words} --help",
+    "companion link loopback --port": "companion link loopback --help",
+    "companion link stats --port": "companion link stats --help",
+    "companion link watch --port": "companion link watch --help",
     "companion engine build": "companion engine build --help",
     "companion why": "companion why --help",
     # long
@@ -62,7 +64,7 @@ def dry(command: str) -> str:
     if not found:
         return command
     rest = command.removeprefix(found).strip()
-    return DRY[found].format(root=ROOT, rest=rest, words=rest.split(" ")[0])
+    return DRY[found].format(root=ROOT, rest=rest)
 
 
 @pytest.fixture(autouse=True)
@@ -150,6 +152,17 @@ def test_the_wire_table_is_the_declarations() -> None:
     assert table.strip() == protocol.markdown().strip(), (
         "renew docs/wire.md below its marker with `python -m firmware_bridge.protocol`"
     )
+
+
+def test_the_links_table_is_the_codes() -> None:
+    text = (ROOT / "firmware_bridge/README.md").read_text()
+    shown = text.split("firmware_bridge.reconnect -->\n")[1].split("\n<!-- end -->")[0]
+    assert shown == reconnect.markdown(), (
+        "renew firmware_bridge/README.md between its markers with `python -m firmware_bridge.reconnect`"
+    )
+    tests = (ROOT / "tests/firmware_bridge/test_reconnect.py").read_text()
+    for name in re.findall(r"`(test_\w+)`", text):
+        assert f"def {name}(" in tests
 
 
 def test_the_channel_table_is_the_codes() -> None:

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from firmware_bridge.limits import LimitTable
 from runtime.errors import ConfigError
 
 ROUNDS = 15
@@ -59,69 +58,17 @@ def interleaved(
 
 
 def codec() -> Iterator[Row]:
-    """One control period's frames (IMU batch and STATE) to SI units: C against Python."""
-    import binascii
+    """One control period's frames."""
+    from tools.bench_link import codec as rows
 
-    from firmware_bridge.codec import Decoder
-    from firmware_bridge.memory import address
-    from firmware_bridge.protocol import HEADER, IMU, STATE
-    from runtime.body import load_body
-
-    table = load_body("companion").limit_table()
-    stream = np.frombuffer(_period(table), np.uint8).copy()
-    decoder, at, size = Decoder(table), address(stream), len(stream)
-    layouts = {IMU.type: (IMU, 5), STATE.type: (STATE, len(table.joints))}
-
-    def python() -> list[np.ndarray[Any, Any]]:
-        out = []
-        for frame in stream.tobytes().split(b"\0")[:-1]:
-            plain, i = bytearray(), 0
-            while i < len(frame):
-                code = frame[i]
-                plain += frame[i + 1 : i + code]
-                i += code
-                if code < 255 and i < len(frame):
-                    plain.append(0)
-            assert binascii.crc_hqx(bytes(plain[:-2]), 0) == int.from_bytes(plain[-2:], "big")
-            message, repeats = layouts[plain[0]]
-            fixed = HEADER.size + message.layout.size
-            message.layout.unpack_from(plain, HEADER.size)
-            group = np.frombuffer(bytes(plain[fixed:-2]), "<i2")
-            out.append(group * np.float32(message.group[-1].scale or 1e-3))
-            assert repeats
-        return out
-
-    assert len(python()) == 2
-    value, baseline = interleaved(lambda: decoder.feed(at, size, 1), python, 200)
-    yield Row(
-        "codec.period",
-        value,
-        "us",
-        "split, COBS, crc_hqx, struct in Python",
-        baseline,
-        0.2,
-        ROUNDS * 200,
-    )
+    return rows()
 
 
-def _period(table: LimitTable) -> bytes:
-    """The bytes that a real firmware core sends in one control period."""
-    from firmware_bridge.link import Link
-    from firmware_bridge.lockstep import LockstepFirmware
-    from firmware_bridge.transport import LockstepTransport
+def link() -> Iterator[Row]:
+    """The link's share of a core."""
+    from tools.bench_link import link as rows
 
-    firmware = LockstepFirmware(table)
-    link = Link(LockstepTransport(firmware), table)
-    firmware.plant.write_sensors()
-    for t_ms in range(0, 1000, 10):
-        firmware.run(firmware.mcu_us(t_ms * 1_000_000))
-        link.step(t_ms * 1_000_000)
-    for t_ms in range(1000, 2000, 10):
-        firmware.run(firmware.mcu_us(t_ms * 1_000_000))
-        data = firmware.transmit()
-        if data.count(0) == 2:
-            return data
-    raise ConfigError("the firmware core sends no batch; run `make firmware` and try again")
+    return rows()
 
 
 def ring() -> Iterator[Row]:
@@ -185,7 +132,7 @@ def lockstep() -> Iterator[Row]:
 
 
 BENCHES: dict[str, Callable[[], Iterator[Row]]] = {
-    "codec": codec, "ring": ring, "inference": inference, "lockstep": lockstep,
+    "codec": codec, "link": link, "ring": ring, "inference": inference, "lockstep": lockstep,
 }  # fmt: skip
 
 
@@ -209,7 +156,7 @@ def main(args: argparse.Namespace) -> int:
             if not args.json:
                 mark = "ok " if row["ok"] else "NO "
                 print(
-                    f"{mark} {row['name']:14} {row['value']:9.2f} {row['unit']}, {row['baseline']}: {row['baseline_value']:.2f}, ratio {row['ratio']:.2f} (goal {row['goal']:g})",
+                    f"{mark} {row['name']:14} {row['value']:9.4g} {row['unit']}, {row['baseline']}: {row['baseline_value']:.4g}, ratio {row['ratio']:.3g} (goal {row['goal']:g})",
                     flush=True,
                 )
     good = all(row["ok"] for row in rows)

@@ -1,101 +1,131 @@
-"""`companion link watch|stats`: what comes over a port, decoded."""
+"""`companion link watch|stats|loopback`: see and touch the wire. Nothing is ever armed."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import select
+import sys
+from collections.abc import Iterator
 
-from firmware_bridge.link import Link
+from firmware_bridge.errors import LinkError
+from firmware_bridge.link import Link, LinkState
 from firmware_bridge.probe import probe
-from firmware_bridge.protocol import Mode
-from firmware_bridge.serial_port import SerialTransport
-from runtime.body import load_body
 from runtime.clock import now_ns
-from tools.arguments import seconds
+from tools import link_loopback, link_port, link_stats, link_watch
+from tools.arguments import count, seconds
+from tools.link_port import Port, Seen, open_port
 
-WAIT_S = 2.0
+STEP_S = 0.01
+READY_S = 2.0  # for the clock, once the MCU has answered
 
 
-def _options(parser: argparse.ArgumentParser) -> None:
+def _duration(parser: argparse.ArgumentParser, default: str, value: float | None) -> None:
     parser.add_argument(
-        "--port", default="/dev/companion-mcu", help="serial port (default: /dev/companion-mcu)"
-    )
-    parser.add_argument("--body", default="companion")
-    parser.add_argument(
-        "--duration", type=seconds, default=5.0, metavar="S", help="how long (default: 5)"
+        "--duration",
+        type=seconds,
+        default=value,
+        metavar="S",
+        help=f"how long (default: {default})",
     )
 
 
 def add_watch(parser: argparse.ArgumentParser) -> None:
     """Options of `link watch`."""
-    _options(parser)
+    link_port.add_options(parser)
+    _duration(parser, "until Ctrl-C", None)
+    parser.add_argument("--raw", action="store_true", help="also the bytes of each frame, in hex")
+    parser.add_argument("--only", metavar="NAME,NAME", help="these messages; `broken` is one too")
+    parser.add_argument(
+        "--lines", action="store_true", help="one line per frame, on a terminal too"
+    )
 
 
 def add_stats(parser: argparse.ArgumentParser) -> None:
     """Options of `link stats`."""
-    _options(parser)
+    link_port.add_options(parser)
+    _duration(parser, "5", 5.0)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def _open(args: argparse.Namespace) -> Link:
-    link = Link(SerialTransport(args.port), load_body(args.body).limit_table())
-    probe(link, WAIT_S, now_ns)
-    return link
+def add_loopback(parser: argparse.ArgumentParser) -> None:
+    """Options of `link loopback`."""
+    link_port.add_options(parser)
+    parser.add_argument("--count", type=count, default=500, metavar="N", help="default: 500")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def _listen(link: Link, duration_s: float, every_ns: int, say: bool, names: tuple[str, ...]) -> int:
-    """Step the link; the number of sensor batches that came. Nothing is ever armed."""
-    fd = link.fileno()
-    end, next_line, first = now_ns() + int(duration_s * 1e9), now_ns(), link.sensors_seq
-    while now_ns() < end:
-        if fd is not None:
-            select.select([fd], [], [], 0.01)
+def _step(port: Port, link: Link, duration_s: float | None) -> Iterator[list[Seen]]:
+    """Step the link; what passed since the last look, each time."""
+    end_ns = None if duration_s is None else now_ns() + int(duration_s * 1e9)
+    while end_ns is None or now_ns() < end_ns:
+        port.tap.wait(STEP_S)
         link.step(now_ns())
-        if say and now_ns() >= next_line and link.sensors_seq:
-            next_line = now_ns() + every_ns
-            s = link.sensors[0]
-            joints = " ".join(
-                f"{n} {float(s['position_rad'][i]):+.3f}" for i, n in enumerate(names)
-            )
-            mode = Mode(int(s["mcu_mode"])).name
-            print(
-                f"{mode:6} {joints} | gyro z {float(s['gyro_rad_s'][-1][2]):+.3f} rad/s, range {float(s['range_m']):.2f} m, {float(s['battery_v']):.1f} V",
-                flush=True,
-            )
-    return link.sensors_seq - first
+        yield port.tap.take()
 
 
 def watch(args: argparse.Namespace) -> int:
-    """Print the newest state twice a second."""
-    link = _open(args)
-    try:
-        names = load_body(args.body).joint_names
-        _listen(link, args.duration, 500_000_000, True, names)
-    finally:
-        link.close()
+    """Print what passes until the time is over or Ctrl-C."""
+    names = link_watch.only(args.only) if args.only else ()
+    plain = bool(args.raw or args.lines or names or not link_watch.on_terminal())
+    with open_port(args) as port:
+        link = port.link()
+        start_ns, table, met = now_ns(), link_watch.Table(port), False
+        try:
+            for passed in _step(port, link, args.duration):
+                if plain:
+                    _print(passed, names, start_ns, args.raw)
+                else:
+                    table.show(passed, link, now_ns())
+                met = met or link.session != 0
+                if not met and now_ns() - start_ns > link_port.WAIT_S * 1e9:
+                    break
+        except KeyboardInterrupt:
+            print()
+        if not met:
+            raise LinkError(_nobody(port, link))
     return 0
+
+
+def _print(passed: list[Seen], names: tuple[str, ...], start_ns: int, raw: bool) -> None:
+    for seen in passed:
+        if link_watch.wanted(seen, names):
+            print(link_watch.line(seen, start_ns, raw))
+    sys.stdout.flush()
+
+
+def _nobody(port: Port, link: Link) -> str:
+    if link.status.state in (LinkState.DISCONNECTED, LinkState.MISMATCH):
+        return f"port {port.name}: {link.status.reason}"
+    return f"port {port.name}: no MCU of ours answered ({link.bytes_in} bytes came): {link.status.reason}"
 
 
 def stats(args: argparse.Namespace) -> int:
-    """Rates, errors, round trip, clock."""
-    link = _open(args)
-    try:
-        batches = _listen(link, args.duration, 0, False, ())
-    finally:
-        link.close()
-    s, who = link.status, link.identity
-    found = {
-        "port": args.port,
-        "state": s.state.value,
-        "uid": who.uid if who else "",
-        "firmware": who.version if who else "",
-        "batches_hz": round(batches / args.duration, 1),
-        "bytes_in_s": round(link.bytes_in / args.duration),
-        "bad_frames": s.bad,
-        "lost_frames": s.lost,
-        "round_trip_us": round(s.rtt_us, 1),
-        "clock_skew_ppm": round(s.skew_ppm, 2),
-    }
-    print(json.dumps(found) if args.json else "\n".join(f"{k:16} {v}" for k, v in found.items()))
+    """Rates, errors, round trip, clock, and the MCU's own counters."""
+    with open_port(args) as port:
+        link = port.link()
+        probe(link, link_port.WAIT_S, now_ns)
+        for _ in _step(port, link, READY_S):
+            if link.ready:
+                break
+        tally, start_ns, boot_id = link_stats.Tally(), now_ns(), _boot_id(link)
+        for passed in _step(port, link, args.duration):
+            if boot_id != _boot_id(link):
+                boot_id = _boot_id(link)
+                tally.forget_seq()
+            for seen in passed:
+                tally.add(seen)
+        found = link_stats.summary(port, link, tally, (now_ns() - start_ns) / 1e9)
+    print(json.dumps(found) if args.json else "\n".join(link_stats.lines(found)))
     return 0
+
+
+def _boot_id(link: Link) -> int:
+    return link.identity.boot_id if link.identity else 0
+
+
+def loopback(args: argparse.Namespace) -> int:
+    """Round trips with known contents; exit 1 when any is lost or changed."""
+    with open_port(args) as port:
+        found = link_loopback.verdict(port, link_loopback.Loopback(port).run(args.count))
+    print(json.dumps(found) if args.json else "\n".join(link_loopback.lines(found)))
+    return 0 if found["verdict"] == "PASS" else 1

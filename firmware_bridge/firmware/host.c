@@ -1,6 +1,7 @@
 #include "host.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 uint32_t host_size(void) { return sizeof(host_decoder); }
@@ -94,8 +95,12 @@ static void take_time(host_decoder *d, uint32_t t_us, int64_t now_ns) {
     if ((int64_t)(mcu_us - d->mcu_us) > 0) {
         d->mcu_us = mcu_us;
     }
-    if (bound > d->down_best_ns) {
+    /* With a clock that runs 1 % fast the latest frame would always look quickest. */
+    bool first = d->down_best_ns == HOST_NEVER;
+    int64_t drift = first ? 0 : (now_ns - d->down_at_ns) / 1000 * -d->skew_ppb / 1000000;
+    if (first || bound - d->down_best_ns > drift) {
         d->down_best_ns = bound;
+        d->down_at_ns = now_ns;
     }
 }
 

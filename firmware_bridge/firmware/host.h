@@ -6,6 +6,7 @@
 #include "codec.h"
 
 #define HOST_QUEUE 32
+#define HOST_NEVER (-(INT64_C(1) << 62)) /* down_best_ns: no frame yet */
 
 /* sensors.py: SENSORS */
 typedef struct __attribute__((packed)) {
@@ -37,12 +38,13 @@ typedef struct __attribute__((packed)) {
 typedef struct {
     uint64_t batches;     /* STATE frames decoded: the sequence of `sensors` */
     int64_t last_rx_ns;   /* last good frame */
-    int64_t down_best_ns; /* largest (MCU time - arrival): the tightest bound on the clock offset */
+    int64_t down_best_ns; /* largest (MCU time - arrival), skew aside: the tightest bound on the offset */
     uint64_t mcu_us;      /* newest MCU time seen, 64 bits */
     uint64_t bytes, frames, bad, overrun, lost;
     uint64_t base_us; /* clock map: host = base_ns + (mcu - base_us) * (1000 + ppb / 1e6) */
     int64_t base_ns;
     int64_t skew_ppb;
+    int64_t down_at_ns; /* arrival of the frame behind down_best_ns */
     uint32_t clocked; /* the map holds; until then arrival stands for sampling */
     uint32_t joints;
     float position_scale[MAX_JOINTS];
@@ -57,7 +59,7 @@ typedef struct {
     frame_splitter splitter;
 } host_decoder;
 
-_Static_assert(offsetof(host_decoder, sensors) == 12 * 8 + 8 + 4 * MAX_JOINTS + 16, "no padding");
+_Static_assert(offsetof(host_decoder, sensors) == 13 * 8 + 8 + 4 * MAX_JOINTS + 16, "no padding");
 _Static_assert(offsetof(host_decoder, queue) ==
                    offsetof(host_decoder, sensors) + sizeof(sensor_record), "no padding");
 

@@ -1,6 +1,7 @@
 /* The firmware as a Linux process on a pty: the same core, in real time.
  *
  *   companion-firmware --plant-fd N [--clock-start-us X] [--uid TEXT] [--boot-id N] [--fifo PRIO]
+ *                      [--baud RATE] [--seed N]
  *   companion-firmware --dump-limits       its limit table, raw, for comparison
  *
  * Prints the path of the pty's slave end. It holds that end open itself, so that hosts may come and
@@ -25,9 +26,11 @@
 
 #include "core.h"
 #include "limits_gen.h"
+#include "port_wire.h"
 
 static volatile sig_atomic_t ended;
 static core firmware;
+static wire line;
 
 static void on_end(int signal_number) {
     (void)signal_number;
@@ -47,7 +50,8 @@ static uint64_t monotonic_us(void) {
 
 typedef struct {
     int plant_fd, fifo;
-    uint64_t clock_start_us;
+    uint32_t baud;
+    uint64_t clock_start_us, seed;
     core_identity identity;
 } options;
 
@@ -65,6 +69,10 @@ static int parse(int count, char **arguments, options *o) {
             o->identity.boot_id = (uint32_t)strtoul(value, NULL, 10);
         } else if (!strcmp(name, "--fifo")) {
             o->fifo = atoi(value);
+        } else if (!strcmp(name, "--baud")) {
+            o->baud = (uint32_t)strtoul(value, NULL, 10);
+        } else if (!strcmp(name, "--seed")) {
+            o->seed = strtoull(value, NULL, 10);
         } else {
             fprintf(stderr, "companion-firmware: unknown option %s\n", name);
             return 2;
@@ -72,6 +80,10 @@ static int parse(int count, char **arguments, options *o) {
     }
     if (o->plant_fd < 0) {
         fprintf(stderr, "companion-firmware: --plant-fd N is missing\n");
+        return 2;
+    }
+    if (!wire_init(&line, o->baud, o->seed)) {
+        fprintf(stderr, "companion-firmware: --baud %u: not a rate that serial ports have\n", o->baud);
         return 2;
     }
     return 0;
@@ -108,6 +120,8 @@ static int open_pty(void) {
         return -1;
     }
     cfmakeraw(&settings);
+    cfsetispeed(&settings, line.speed);
+    cfsetospeed(&settings, line.speed);
     if (tcsetattr(slave, TCSANOW, &settings) != 0 || fcntl(master, F_SETFL, O_NONBLOCK) != 0) {
         return -1;
     }
@@ -132,16 +146,38 @@ static void prepare(const options *o, pid_t parent) {
     }
 }
 
-static void send_pending(int master) {
+static void send_pending(int master, uint64_t now) {
     size_t size;
     const uint8_t *data = core_pending(&firmware, &size);
+    size_t room = wire_allows(&line, &line.tx, now);
+    size = size < room ? size : room;
     if (size == 0) {
         return;
+    }
+    uint8_t heard[CORE_TX_SIZE];
+    if (wire_garbles(&line, master)) {
+        memcpy(heard, data, size);
+        wire_garble(&line, heard, size);
+        data = heard;
     }
     ssize_t written = write(master, data, size);
     if (written > 0) {
         core_sent(&firmware, (size_t)written);
+        wire_pass(&line.tx, (size_t)written);
     }
+}
+
+static void receive(int master, uint64_t now, size_t room) {
+    uint8_t data[1024];
+    ssize_t size = read(master, data, room < sizeof data ? room : sizeof data);
+    if (size <= 0) {
+        return;
+    }
+    wire_pass(&line.rx, (size_t)size);
+    if (wire_garbles(&line, master)) {
+        wire_garble(&line, data, (size_t)size);
+    }
+    core_receive(&firmware, now, data, (size_t)size);
 }
 
 static void serve(int master, uint64_t offset_us) {
@@ -149,18 +185,15 @@ static void serve(int master, uint64_t offset_us) {
         uint64_t now = monotonic_us() + offset_us;
         uint64_t due = firmware.next_tick_us;
         struct timespec wait = {0, due > now ? (long)((due - now) * 1000) : 0};
-        struct pollfd watched = {.fd = master, .events = POLLIN};
-        int ready = ppoll(&watched, 1, &wait, NULL);
+        bool open = wire_allows(&line, &line.rx, now) > 0;
+        struct pollfd watched = {.fd = master, .events = open ? POLLIN : 0};
+        int ready = ppoll(&watched, open ? 1 : 0, &wait, NULL);
         now = monotonic_us() + offset_us;
         if (ready > 0) {
-            uint8_t data[1024];
-            ssize_t size = read(master, data, sizeof data);
-            if (size > 0) {
-                core_receive(&firmware, now, data, (size_t)size);
-            }
+            receive(master, now, wire_allows(&line, &line.rx, now));
         }
         core_run(&firmware, now);
-        send_pending(master);
+        send_pending(master, now);
     }
 }
 
@@ -169,7 +202,7 @@ int main(int count, char **arguments) {
     if (count == 2 && !strcmp(arguments[1], "--dump-limits")) {
         return fwrite(&LIMITS, sizeof LIMITS, 1, stdout) == 1 ? 0 : 1;
     }
-    options o = {.plant_fd = -1, .clock_start_us = (UINT64_C(1) << 32) - 20000000u};
+    options o = {.plant_fd = -1, .baud = 921600, .clock_start_us = (UINT64_C(1) << 32) - 20000000u};
     if (getrandom(&o.identity.boot_id, sizeof o.identity.boot_id, 0) < 0) {
         return fail("random boot id");
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 import struct
 
-from firmware_bridge.protocol import HEADER, Message
+from firmware_bridge.protocol import HEADER, MAX_SMP, Message
 
 
 def crc(data: bytes) -> int:
@@ -13,15 +13,24 @@ def crc(data: bytes) -> int:
 
 
 def cobs(data: bytes) -> bytes:
+    """Cheshire and Baker, "Consistent Overhead Byte Stuffing" (1999), block by block.
+
+    A block of 254 bytes without a zero stands alone (code FF): no zero follows it, and none is
+    added when the data end with it.
+    """
     out = bytearray()
-    for block in _blocks(data):
-        out.append(len(block) + 1)
-        out += block
+    pieces = data.split(b"\0")
+    for index, piece in enumerate(pieces):
+        while len(piece) > 254:
+            out += b"\xff" + piece[:254]
+            piece = piece[254:]
+        if len(piece) == 254:
+            out += b"\xff" + piece
+            if index < len(pieces) - 1:
+                out += b"\x01"  # the zero that a full block cannot carry
+        else:
+            out += bytes([len(piece) + 1]) + piece
     return bytes(out)
-
-
-def _blocks(data: bytes) -> list[bytes]:
-    return data.split(b"\0")  # bodies and CRC stay under 255 bytes: no full block
 
 
 def uncobs(data: bytes) -> bytes | None:
@@ -44,7 +53,7 @@ def encode(body: bytes) -> bytes:
 
 def decode(frame: bytes) -> bytes | None:
     plain = uncobs(frame)
-    if plain is None or len(plain) < 3 or len(plain) > 254:
+    if plain is None or len(plain) < 3 or len(plain) > MAX_SMP + 2:
         return None
     body = plain[:-2]
     return body if struct.unpack(">H", plain[-2:])[0] == crc(body) else None

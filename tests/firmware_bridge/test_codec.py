@@ -13,6 +13,7 @@ import pytest
 
 from firmware_bridge import protocol
 from firmware_bridge.codec import Decoder, Encoder
+from firmware_bridge.dissect import dissect
 from firmware_bridge.native import library
 from firmware_bridge.protocol import MESSAGES, MOTION, Repeat
 
@@ -25,19 +26,22 @@ TYPES = {"B": "u1", "b": "i1", "H": "u2", "h": "i2", "I": "u4", "i": "i4", "Q": 
 RANGES = {c: (int(np.iinfo(t).min), int(np.iinfo(t).max)) for c, t in TYPES.items()}
 
 
+LONGEST = protocol.MAX_SMP + 2 + (protocol.MAX_SMP + 2) // 254 + 2  # FRAME_SIZE of codec.h
+
+
 def scaled(values, scale) -> np.ndarray:
     """What C computes: float32 of the count, times a float32 scale."""
     return np.float32(values) * np.float32(scale)
 
 
 def c_encode(body: bytes) -> bytes:
-    out = ctypes.create_string_buffer(300)
+    out = ctypes.create_string_buffer(LONGEST)
     size = library().frame_encode(ctypes.create_string_buffer(body, len(body)), len(body), out)
     return out.raw[:size]
 
 
 def c_decode(frame: bytes) -> bytes | None:
-    out = ctypes.create_string_buffer(300)
+    out = ctypes.create_string_buffer(LONGEST)
     size = library().frame_decode(ctypes.create_string_buffer(frame, len(frame)), len(frame), out)
     return None if size < 0 else out.raw[:size]
 
@@ -86,6 +90,99 @@ def test_frames_equal_the_oracle():
         assert len(frame) == len(body) + 4
         assert frame.count(0) == 1
         assert c_decode(frame[:-1]) == (body if len(body) else None)
+
+
+def long_bodies(rng, count):
+    """SMP frames: around every block boundary, with and without zeros there, and at random."""
+    for blocks in range(1, 5):
+        for size in range(254 * blocks - 4, 254 * blocks + 3):
+            if size > protocol.MAX_SMP:
+                continue
+            yield b"\x55" * size
+            for zero in (0, 1, 253, 254, 255, size // 2, size - 2, size - 1):
+                body = bytearray(b"\x55" * size)
+                body[min(zero, size - 1)] = 0
+                yield bytes(body)
+    for size in (protocol.MAX_SMP - 1, protocol.MAX_SMP):
+        yield b"\x08" * size
+        yield b"\x08" + bytes(size - 1)
+    for _ in range(count):
+        body = rng.integers(0, 256, int(rng.integers(253, protocol.MAX_SMP + 1)), np.uint8)
+        body[rng.random(len(body)) < rng.choice([0.0, 0.002, 0.01, 0.3])] = 0
+        yield body.tobytes()
+
+
+def with_crc_of(size: int, last: int, rng) -> bytes:
+    """A body without zeros, whose CRC's second byte is `last`: it decides how the frame ends."""
+    while True:
+        body = rng.integers(1, 256, size, np.uint8).tobytes()
+        found = oracle.crc(body)
+        if found & 0xFF == last and found >> 8:
+            return body
+
+
+def test_long_frames_equal_the_oracle():
+    rng = np.random.default_rng(12)
+    seen = set()
+    for body in long_bodies(rng, 1500):
+        frame = oracle.encode(body)
+        assert c_encode(body) == frame
+        assert len(frame) <= LONGEST
+        assert frame.count(0) == 1
+        assert c_decode(frame[:-1]) == body
+        seen.add(len(frame) - len(body))
+    assert seen == {4, 5, 6, 7, 8}
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3, 4])
+@pytest.mark.parametrize("last", [0, 1])
+def test_frames_that_end_with_a_full_block_equal_the_oracle(blocks, last):
+    """Body and CRC of exactly 254 bytes a block: the last code byte is where encoders differ."""
+    rng = np.random.default_rng(blocks)
+    for _ in range(3):
+        body = with_crc_of(254 * blocks - 2, last, rng)
+        frame = oracle.encode(body)
+        assert c_encode(body) == frame
+        assert c_decode(frame[:-1]) == body
+
+
+def test_frames_beyond_the_longest_are_refused():
+    body = b"\x08" * (protocol.MAX_SMP + 1)
+    frame = oracle.encode(body)[:-1]
+    assert oracle.decode(frame) is None
+    out = ctypes.create_string_buffer(2 * LONGEST)
+    data = ctypes.create_string_buffer(frame, len(frame))
+    assert library().frame_decode(data, len(frame), out) < 0
+
+
+def test_broken_long_frames_get_the_oracles_verdict():
+    rng = np.random.default_rng(13)
+    for body in long_bodies(rng, 300):
+        frame = bytearray(oracle.encode(body)[:-1])
+        for _ in range(int(rng.integers(1, 4))):
+            at = int(rng.integers(0, len(frame)))
+            if rng.random() < 0.7:
+                frame[at] ^= 1 << int(rng.integers(0, 8))
+            else:
+                del frame[at]
+        whole = bytes(frame[: LONGEST - 2])
+        assert c_decode(whole) == oracle.decode(whole)
+
+
+def test_long_frames_pass_through_the_mcus_splitter(rig):
+    """SMP of any length up to the limit is heard whole; what is longer is counted and skipped."""
+    rig.ready()
+    before = rig.link.health.rx_bad + rig.link.health.rx_overrun
+    rng = np.random.default_rng(14)
+    for size in (8, 252, 253, 254, 255, 508, 1000, protocol.MAX_SMP):
+        body = b"\x08" + rng.integers(0, 256, size - 1, np.uint8).tobytes()
+        rig.firmware.receive(oracle.encode(body))
+    rig.run(1100)
+    assert rig.link.health.rx_bad + rig.link.health.rx_overrun == before
+    rig.firmware.receive(oracle.encode(b"\x08" * (protocol.MAX_SMP + 200)))
+    rig.run(1100)
+    assert rig.link.health.rx_bad + rig.link.health.rx_overrun == before + 1
+    assert rig.link.ready
 
 
 def test_broken_frames_get_the_oracles_verdict():
@@ -139,6 +236,37 @@ def test_messages_to_the_mcu_equal_the_oracle(message):
         assert bytes(got) == oracle.message(message, count & 0xFF, 77, values)
 
 
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda m: m.name)
+def test_every_message_reads_back_as_it_was_written(message, table):
+    """The oracle's bytes through C framing and the tools' dissector, every field at random."""
+    rng = np.random.default_rng(1000 + message.type)
+    for count in range(60):
+        fixed = fields(rng, message.fields)
+        repeats = {Repeat.NONE: 0, Repeat.JOINTS: len(table.joints), Repeat.SAMPLES: 5}
+        items = [fields(rng, message.group) for _ in range(repeats[message.repeat])]
+        if message.repeat is Repeat.SAMPLES:
+            fixed[0] = [5]
+        raw = oracle.message(message, count, 99, fixed, items)
+        body = oracle.decode(raw[:-1])
+        assert c_encode(body) == raw and c_decode(raw[:-1]) == body
+        frame = dissect(raw[:-1], table)
+        assert (frame.name, frame.seq, frame.t_us) == (message.name.upper(), count, 99)
+        assert frame.broken is None and frame.to_host == message.to_host
+        written = [
+            (f, values)
+            for group, row in ((message.fields, fixed), *((message.group, i) for i in items))
+            for f, values in zip(group, row, strict=True)
+            if f.name != "pad"
+        ]
+        assert len(frame.readings) == len(written)
+        for reading, (f, values) in zip(frame.readings, written, strict=True):
+            plain = all(isinstance(v, int | float) for v in reading.values)
+            if plain and f.scale not in (0.0, 1.0):
+                assert np.allclose(reading.values, np.array(values) * f.scale, rtol=1e-12)
+            elif plain and f.scale == 1.0 and f.unit not in ("us", "ns"):
+                assert list(reading.values) == values
+
+
 def test_sensors_equal_the_oracle(table):
     """Random IMU and STATE frames, cut at random places, into SI units."""
     rng = np.random.default_rng(4)
@@ -185,7 +313,7 @@ def test_other_messages_are_queued_whole(table):
         data = oracle.message(m, count & 0xFF, 3, fields(rng, m.fields))
         assert feed(decoder, data, count + 1) == 1
         (taken,) = decoder.take()
-        assert taken == (m.type, count + 1, oracle.decode(data[:-1])[protocol.HEADER.size :])
+        assert taken == (m.type, 3, count + 1, oracle.decode(data[:-1])[protocol.HEADER.size :])
 
 
 def test_noise_between_frames_costs_only_itself(table):

@@ -93,11 +93,11 @@ def test_motion_without_sync_is_refused(rig):
 
 def test_sync_ages_out(rig):
     rig.rolling()
-    rig.link._next_sync_ns = FAR
+    rig.link._connection.next_sync_ns = FAR
     rig.run(11_500)
     assert rig.link.status.motion_refused is Ack.NOT_SYNCED
     assert rig.wheels == [0, 0]
-    rig.link._next_sync_ns = 0
+    rig.link._connection.next_sync_ns = 0
     rig.run(1000)
     assert rig.wheels == [5000, 5000]  # nothing latched: the next valid command drives on
 
@@ -168,7 +168,7 @@ def test_ttl_stops_within_its_time(rig, speed):
 
 def test_heartbeat_late_stops_then_disarms(rig):
     rig.rolling()
-    rig.link._next_heartbeat_ns = FAR
+    rig.link._connection.next_heartbeat_ns = FAR
     rig.run(240)
     assert rig.wheels == [5000, 5000]
     rig.run(60)
@@ -178,7 +178,7 @@ def test_heartbeat_late_stops_then_disarms(rig):
     assert rig.mode is Mode.SAFE
     assert rig.latched == Fault.HEARTBEAT
     assert not rig.enabled
-    rig.link._next_heartbeat_ns = 0
+    rig.link._connection.next_heartbeat_ns = 0
     rig.run(100)
     rig.link.arm(rig.now_ns, Mode.ACTIVE)
     rig.run(20)
@@ -319,7 +319,7 @@ def test_another_body_is_refused(table, make_rig):
 
 def test_arm_checks_the_layout(rig):
     rig.ready()
-    rig.link._layout ^= 1
+    rig.link._connection.layout ^= 1
     rig.link.arm(rig.now_ns, Mode.ACTIVE)
     rig.run(20)
     assert rig.link.answer(protocol.ARM) is Ack.WRONG_LAYOUT
@@ -327,14 +327,14 @@ def test_arm_checks_the_layout(rig):
 
 def test_another_schema_hears_only_the_stop(table, make_rig):
     rig = make_rig(table)
-    rig.link._schema ^= 1
+    rig.link._connection.schema ^= 1
     rig.run(600)
     assert rig.link.status.state is LinkState.MISMATCH
     assert "flash" in rig.link.status.reason
     rig.link.estop(EstopReason.TEST)
     rig.run(30)
-    rig.link._schema ^= 1
-    rig.link._connect(rig.now_ns, "test")
+    rig.link._connection.schema ^= 1
+    rig.link._connection.connect(rig.now_ns, "test")
     rig.ready()
     assert rig.latched == Fault.ESTOP
 

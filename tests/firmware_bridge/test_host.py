@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import importlib.util
 import os
 import pty
 import select
 import signal
 import subprocess
 import sys
+import termios
+import threading
 import time
+import tty
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from firmware_bridge import protocol
+from firmware_bridge.codec import Encoder
 from firmware_bridge.errors import LinkError
 from firmware_bridge.host import HostFirmware, host_program
-from firmware_bridge.link import Link, LinkState
+from firmware_bridge.link import READ_SIZE, Link, LinkState
 from firmware_bridge.plant import Plant
 from firmware_bridge.probe import probe
 from firmware_bridge.protocol import Ack, Fault, Mode
 from firmware_bridge.serial_port import SerialTransport
+
+_spec = importlib.util.spec_from_file_location("oracle", Path(__file__).parent / "oracle.py")
+oracle = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(oracle)
 
 now = time.monotonic_ns
 
@@ -29,12 +40,12 @@ now = time.monotonic_ns
 class Robot:
     """A firmware process, an ideal plant and a link, pumped from the test."""
 
-    def __init__(self, table) -> None:
+    def __init__(self, table, baud: int = 921_600) -> None:
         self.table = table
         self.plant = Plant.create()
         self.plant.write_sensors()
-        self.firmware = HostFirmware(table, self.plant, uid="twin-7")
-        self.link = Link(SerialTransport(self.firmware.port), table)
+        self.firmware = HostFirmware(table, self.plant, uid="twin-7", baud=baud)
+        self.link = Link(SerialTransport(self.firmware.port, baud), table)
         self.target = np.zeros(len(table.joints), np.int16)
         self.driving = False
 
@@ -230,8 +241,115 @@ def test_stop_input_cuts_without_the_host(robot):
 
 def test_bad_command_lines(table):
     program = host_program(table)
-    bad = {"--plant-fd 99": b"plant memory", "": b"--plant-fd", "--x 1": b"--x"}
+    bad = {
+        "--plant-fd 99": b"plant memory",
+        "--plant-fd 0 --baud 12345": b"12345",
+        "": b"--plant-fd",
+        "--x 1": b"--x",
+    }
     for arguments, words in bad.items():
         result = subprocess.run([program, *arguments.split()], capture_output=True)
         assert result.returncode in (1, 2)
         assert words in result.stderr
+
+
+# ── the wire: as slow as its rate, and rubbish at another ────────────────────────────────
+
+
+def test_bytes_take_their_time_to_the_host(table):
+    """At 57600 the telemetry does not fit: what comes is what the rate lets through."""
+    robot = Robot(table, baud=57_600)
+    try:
+        assert robot.pump(10, lambda: robot.link.ready), robot.link.status
+        before, start = robot.link.bytes_in, time.monotonic()
+        robot.pump(1.5)
+        rate = (robot.link.bytes_in - before) / (time.monotonic() - start)
+        assert rate < 5760 * 1.1 + 200
+        assert rate > 1000
+    finally:
+        robot.end()
+
+
+def test_bytes_take_their_time_to_the_mcu(table):
+    """Two hundred requests written at once arrive one after the other, by the MCU's own clock."""
+    robot = Robot(table, baud=57_600)
+    try:
+        assert robot.pump(10, lambda: robot.link.ready), robot.link.status
+        robot.link.close()
+        port = SerialTransport(robot.firmware.port, 57_600)
+        encoder = Encoder(1)
+        for count in range(200):
+            frame = encoder.message(protocol.SYNC_REQ, 0, count)
+            while not port.write(frame):
+                time.sleep(0.01)
+        buffer, came, end = memoryview(bytearray(4096)), bytearray(), time.monotonic() + 10
+        stamps: dict[int, int] = {}
+        while len(stamps) < 100 and time.monotonic() < end:
+            robot.sense()
+            came += buffer[: port.read_into(buffer)]
+            *frames, came = came.split(b"\0")
+            for body in (oracle.decode(bytes(f)) for f in frames if f):
+                if body and body[0] == protocol.SYNC_RSP.type:
+                    sent, received, _ = protocol.SYNC_RSP.layout.unpack(body[6:])
+                    if sent < 200:  # not an answer to the link that was here before
+                        stamps[sent] = received
+            time.sleep(0.005)
+        port.close()
+        first, last = min(stamps), max(stamps)
+        wire_us = (last - first) * 18 * 10 / 57_600 * 1e6
+        assert last - first > 50
+        assert stamps[last] - stamps[first] > 0.9 * wire_us
+    finally:
+        robot.end()
+
+
+def test_another_rate_is_named_and_the_right_one_connects(robot):
+    robot.rolling()
+    robot.driving = False
+    robot.link.close()
+    robot.link = Link(SerialTransport(robot.firmware.port, 115_200), robot.table)
+    assert not robot.pump(1.5, lambda: robot.link.ready)
+    assert robot.link.status.state is LinkState.HELLO
+    assert robot.link.bytes_in > 1000
+    assert robot.link.status.frames == 0
+    assert "is the rate right" in robot.link.status.reason
+    assert robot.wheels == [0, 0]
+    with pytest.raises(LinkError, match="rate"):
+        probe(robot.link, 0.3, now)
+    settings = termios.tcgetattr(robot.link.fileno())
+    settings[4] = settings[5] = termios.B921600
+    termios.tcsetattr(robot.link.fileno(), termios.TCSANOW, settings)
+    start = time.monotonic()
+    assert robot.pump(5, lambda: robot.link.ready)
+    assert time.monotonic() - start < 2  # 1 s, and a noisy machine
+    robot.rolling()
+
+
+def test_a_flooding_port_does_not_hold_the_step(table):
+    """Somebody writes without end; each step takes one buffer and returns."""
+    master, slave = pty.openpty()
+    tty.setraw(slave, termios.TCSANOW)
+    ended = threading.Event()
+    os.set_blocking(master, False)
+
+    def flood() -> None:
+        while not ended.is_set():
+            with contextlib.suppress(BlockingIOError):
+                os.write(master, b"\x55\x00" * 2048)
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    link = Link(SerialTransport(os.ttyname(slave)), table)
+    try:
+        for _ in range(50):
+            before = link.bytes_in
+            link.step(now())
+            assert link.bytes_in - before <= READ_SIZE
+        assert link.bytes_in > 0
+        assert not link.ready
+    finally:
+        ended.set()
+        thread.join()
+        link.close()
+        os.close(master)
+        os.close(slave)

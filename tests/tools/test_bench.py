@@ -1,10 +1,12 @@
 """The bench: rows with the design's keys, ratios against baselines of the same run."""
 
 import json
+import sys
 
 import pytest
 
-from tools import bench, companion
+from runtime.body import load_body
+from tools import bench, bench_link, companion
 from tools.bench import BENCHES, Row, interleaved
 
 KEYS = {"name", "value", "unit", "baseline", "baseline_value", "ratio", "goal", "ok", "samples"}
@@ -46,3 +48,26 @@ def test_the_command_prints_rows_and_its_exit_code_is_the_goals(monkeypatch, cap
     assert companion.main(["bench"]) == 1
     out = capsys.readouterr().out
     assert "ok  r" in out and "NO  r" in out
+
+
+def test_the_links_share_of_a_core_stands_beside_two_baselines_or_says_why_not(
+    monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr(bench, "ROUNDS", 3)
+    rows = {r.name: r.to_json() for r in BENCHES["link"]()}
+    if "link.mavlink" in rows:
+        assert rows["link.mavlink"]["ok"]
+    assert rows["link.frames"]["value"] > 250 and rows["link.frames"]["ok"]
+    assert rows["link.core"]["ok"] and rows["link.python"]["ok"]
+    monkeypatch.setitem(sys.modules, "pymavlink.dialects.v20", None)
+    assert {r.name for r in BENCHES["link"]()} == {"link.frames", "link.core", "link.python"}
+    assert "pip install pymavlink" in capsys.readouterr().err
+
+
+def test_a_lost_frame_misses_the_goal(monkeypatch) -> None:
+    table = load_body("companion").limit_table()
+    chunks = bench_link.record(table)
+    broken = [*chunks]
+    broken[50] = broken[50][:10] + b"\x55" + broken[50][11:]
+    assert bench_link.c_decoder(table, broken)() == bench_link.c_decoder(table, chunks)() - 1
+    assert not Row("link.frames", 257, "sent", "frames decoded", 256, 1.0, 257).to_json()["ok"]

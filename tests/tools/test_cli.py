@@ -1,7 +1,6 @@
 """The `companion` command: every verb it names works, and what is wrong is one sentence."""
 
 import json
-import os
 import re
 import signal
 import socket
@@ -100,6 +99,10 @@ def test_help_names_every_verb_and_group_once(say) -> None:
         (["plan"], "required: goal"),
         (["link", "stats", "--duration", "0"], "0 is no time; give seconds, more than 0"),
         (["link", "watch", "--duration", "nan"], "nan is no time"),
+        (["link", "watch", "--only", "imu,stat"], "no message STAT; there are hello,"),
+        (["link", "watch", "--port", "x", "--firmware", "host"], "not allowed with"),
+        (["link", "stats", "--baud", "0"], "give a rate above 0"),
+        (["link", "loopback", "--count", "0"], "0 is no count"),
         (["model", "evaluate", "--seeds", "0"], "0 is no count; give 1 or more"),
         (["model", "evaluate", "--jobs", "x"], "x is no count"),
         (["model", "evaluate", "--duration", "-1"], "-1 is no time"),
@@ -129,6 +132,7 @@ def test_an_unknown_option_is_exit_2(say, words: tuple[str, ...]) -> None:
         (["model", "parity", "--bundle", "nothing"], "no bundle nothing"),
         (["link", "stats", "--port", "/dev/nothing"], "there is no such port"),
         (["link", "watch", "--port", "/dev/nothing"], "there is no such port"),
+        (["link", "loopback", "--port", "/dev/nothing"], "there is no such port"),
         (["plan", "dance for me"], "no skill in 'dance for me': use idle, follow"),
         (["why", "--run", "twin-77"], "no run twin-77"),
     ],
@@ -183,8 +187,9 @@ PLAIN = {
 ELSEWHERE = {
     ("run",): "test_a_short_lockstep_run_tells_its_story",
     ("why",): "test_why.py",
-    ("link", "watch"): "test_link_watch_shows_a_real_port",
-    ("link", "stats"): "test_link_stats_of_a_real_port_is_one_object",
+    ("link", "watch"): "test_link.py",
+    ("link", "stats"): "test_link.py",
+    ("link", "loopback"): "test_link.py",
     ("model", "train"): "tests/models/test_training.py, heavy",
     ("model", "evaluate"): "test_model_evaluate_is_one_object",
     ("engine", "build"): "tests/models/test_backend_tensorrt.py",
@@ -227,32 +232,6 @@ def test_a_short_lockstep_run_tells_its_story(say, tmp_path: Path) -> None:
     assert found["target"] == "twin" and found["commands_sent"] > 90
     assert re.fullmatch("[0-9a-f]{64}", found["tick_log_sha256"])
     assert {p.suffix for p in (tmp_path / "log").iterdir()} == {".mcap", ".html"}
-
-
-def test_link_stats_of_a_real_port_is_one_object(say, port: str) -> None:
-    code, out, _ = say("link", "stats", "--port", port, "--duration", "0.5", "--json")
-    found = json.loads(out)
-    assert code == 0 and out.count("\n") == 1
-    assert found["state"] == "ready" and found["bad_frames"] == 0
-    assert found["bytes_in_s"] > 1000
-
-
-def test_link_watch_shows_a_real_port(say, port: str) -> None:
-    code, out, _ = say("link", "watch", "--port", port, "--duration", "0.3")
-    assert code == 0
-    assert "wheel_left +0.000" in out and "gyro z" in out
-
-
-def test_a_port_that_is_no_motor_controller_is_named(say, monkeypatch) -> None:
-    monkeypatch.setattr("tools.link.WAIT_S", 0.3)
-    master, slave = os.openpty()
-    try:
-        code, _, err = say("link", "stats", "--port", os.ttyname(slave))
-    finally:
-        os.close(master)
-        os.close(slave)
-    assert code == 1 and err.count("\n") == 1
-    assert "that port is no MCU of ours" in err
 
 
 def test_model_evaluate_is_one_object(say) -> None:
