@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 import struct
 
-from firmware_bridge.protocol import HEADER, Message
+from firmware_bridge.protocol import HEADER, MAX_SMP, Message
 
 
 def crc(data: bytes) -> int:
@@ -14,14 +14,16 @@ def crc(data: bytes) -> int:
 
 def cobs(data: bytes) -> bytes:
     out = bytearray()
-    for block in _blocks(data):
+    blocks = data.split(b"\0")
+    for index, block in enumerate(blocks):
+        while len(block) >= 254:
+            out += b"\xff" + block[:254]
+            block = block[254:]
+            if not block and index == len(blocks) - 1:
+                return bytes(out)  # a full block at the end needs no empty one behind it
         out.append(len(block) + 1)
         out += block
     return bytes(out)
-
-
-def _blocks(data: bytes) -> list[bytes]:
-    return data.split(b"\0")  # bodies and CRC stay under 255 bytes: no full block
 
 
 def uncobs(data: bytes) -> bytes | None:
@@ -44,7 +46,7 @@ def encode(body: bytes) -> bytes:
 
 def decode(frame: bytes) -> bytes | None:
     plain = uncobs(frame)
-    if plain is None or len(plain) < 3 or len(plain) > 254:
+    if plain is None or len(plain) < 3 or len(plain) > MAX_SMP + 2:
         return None
     body = plain[:-2]
     return body if struct.unpack(">H", plain[-2:])[0] == crc(body) else None
