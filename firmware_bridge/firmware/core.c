@@ -114,6 +114,7 @@ void core_park(core *c) {
     c->release_us = 0;
     drive(c, STOP_CUT);
     c->outputs.enable = 0;
+    c->outputs.brake = 1;
     plant_write_outputs(c->plant, &c->outputs);
 }
 
@@ -124,6 +125,7 @@ static void tick(core *c, bool report) {
     drive(c, level);
     c->outputs.enable =
         level != STOP_CUT && (core_driving(c) || c->now_us < c->release_us);
+    c->outputs.brake = level >= STOP_ZERO;
     c->outputs.tick_count++;
     show(c);
     plant_write_outputs(c->plant, &c->outputs);
