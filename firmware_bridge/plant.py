@@ -46,7 +46,8 @@ PLANT_OUTPUTS = np.dtype(
         ("enable", "u1"),
         ("led_mode", "u1"),
         ("led_rgb", "u1", 3),
-        ("pad", "u1", 3),
+        ("brake", "u1"),
+        ("pad", "u1", 2),
     ]
 )
 
@@ -67,6 +68,11 @@ class PlantOutputs:
     def enable(self) -> bool:
         """The motor enable line."""
         return bool(self._raw[self._enable])
+
+    @property
+    def brake(self) -> bool:
+        """The wheels' brakes, beside what the motors do."""
+        return bool(self._raw[self._enable + 5])
 
     @property
     def led_mode(self) -> int:

@@ -41,13 +41,19 @@ typedef struct {
 typedef enum {
     STOP_NONE, /* the limiter follows the command */
     STOP_RAMP, /* stop_deceleration, enabled */
-    STOP_ZERO, /* wheels commanded to zero at once, enabled to brake */
+    STOP_ZERO, /* wheels commanded to zero at once, enabled and braked */
     STOP_CUT,  /* enable dropped at once: a driven motor cannot be trusted */
 } stop_level;
 
 typedef struct {
-    uint16_t opposing, stalled, overcurrent, contact; /* consecutive fresh samples */
-    int32_t contact_velocity;
+    uint16_t count; /* consecutive fresh samples */
+    int32_t least;  /* speed in the direction of the push since it began */
+} push_watch;
+
+typedef struct {
+    uint16_t opposing, stalled, overcurrent; /* consecutive fresh samples */
+    push_watch contact, shoved;
+    bool moved; /* as commanded, since the command is more than a crawl */
 } joint_watch;
 
 typedef struct {

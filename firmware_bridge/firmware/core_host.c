@@ -87,7 +87,8 @@ static uint32_t may_arm(const core *c, const msg_arm *m) {
     if (m->mode == MODE_IDLE) {
         return ACK_OK;
     }
-    if (m->mode != MODE_ACTIVE && m->mode != MODE_BENCH) {
+    bool other = core_driving(c) && c->mode != m->mode; /* no way past rest from one to the other */
+    if (other || (m->mode != MODE_ACTIVE && m->mode != MODE_BENCH)) {
         return ACK_BAD_MODE;
     }
     uint32_t harmless = FAULT_IMU_GAP | (m->mode == MODE_BENCH ? FAULT_CLIFF | FAULT_LIFT : 0);
@@ -149,7 +150,8 @@ static uint32_t may_move(const core *c, const msg_motion *m, uint32_t t_us, int3
     if (!core_driving(c)) {
         return c->latched ? ACK_LATCHED : ACK_NOT_ACTIVE;
     }
-    if (c->mode == MODE_BENCH && (m->mask == 0 || m->mask & (m->mask - 1u))) {
+    bool one = m->mask != 0 && (m->mask & (m->mask - 1u)) == 0 && m->mask >> c->limits->joints == 0;
+    if (c->mode == MODE_BENCH && !one) {
         return ACK_ONE_JOINT;
     }
     if (t_us == 0 || !core_sync_valid(c)) {
@@ -190,6 +192,8 @@ static void on_motion(core *c, const frame *f) {
     for (uint32_t j = 0; j < c->limits->joints; j++) {
         if (m.mask >> j & 1u) {
             c->target[j] = m.item[j].target;
+        } else if (c->mode == MODE_BENCH) { /* the joint that was moved before comes to rest */
+            c->target[j] = c->limits->joint[j].velocity_joint ? 0 : c->outputs.target[j];
         }
     }
 }
@@ -260,6 +264,7 @@ void core_handle(core *c, const uint8_t *body, size_t size) {
         c->counters.rx_bad++;
         return;
     }
+    c->rx_started &= body[0] != MSG_HELLO; /* a host that begins anew counts anew */
     count_gap(c, body[1]);
     frame f = {.type = body[0], .seq = body[1], .payload = body + HEADER_SIZE,
                .size = size - HEADER_SIZE};

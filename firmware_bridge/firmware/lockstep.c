@@ -35,6 +35,10 @@ void lockstep_init(core *c, const limit_table *limits, plant *p, uint64_t clock_
     begin(c, limits, p, &identity, clock_start_us);
 }
 
+void lockstep_identify(core *c, const core_identity *identity) { c->identity = *identity; }
+
+void lockstep_port(core *c, const core_port *port) { c->port = *port; }
+
 void lockstep_run(core *c, uint64_t until_us) {
     while (c->next_tick_us <= until_us) {
         core_run(c, c->next_tick_us);
