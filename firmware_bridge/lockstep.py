@@ -59,7 +59,7 @@ class LockstepFirmware:
 
     def log(self, level: LogLevel, text: str) -> None:
         """Have the firmware say something."""
-        library().lockstep_log(self._at, level, text.encode())
+        library().core_log(self._at, level, text.encode())
 
     def transmit(self) -> bytes:
         """All bytes waiting for the host."""

@@ -56,7 +56,6 @@ FUNCTIONS: dict[str, tuple[object, tuple[object, ...]]] = {
     "lockstep_run": (None, (_P, _U64)),
     "lockstep_receive": (None, (_P, ctypes.c_char_p, _U32)),
     "lockstep_transmit": (_U32, (_P, _P, _U32)),
-    "lockstep_log": (None, (_P, _U8, ctypes.c_char_p)),
     "lockstep_identify": (None, (_P, _P)),
     "lockstep_port": (None, (_P, _P)),
     "core_run": (None, (_P, _U64)),

@@ -5,7 +5,7 @@
 /* Called in the middle of a frame: the reset itself comes when the bytes at hand are done. */
 static void on_reboot(void *context, uint8_t target) {
     (void)target; /* there is no loader here: the application starts again */
-    ((core *)context)->port.context = NULL;
+    ((core *)context)->port.reboot = NULL;
 }
 
 static void begin(core *c, const limit_table *limits, plant *p, const core_identity *identity,
@@ -48,12 +48,10 @@ void lockstep_run(core *c, uint64_t until_us) {
 
 void lockstep_receive(core *c, const uint8_t *data, uint32_t size) {
     core_receive(c, c->now_us, data, size);
-    if (c->port.context == NULL) {
+    if (c->port.context == c && c->port.reboot == NULL) {
         restart(c);
     }
 }
-
-void lockstep_log(core *c, uint8_t level, const char *text) { core_log(c, level, text); }
 
 uint32_t lockstep_transmit(core *c, uint8_t *out, uint32_t space) {
     size_t size;

@@ -11,6 +11,5 @@ void lockstep_port(core *c, const core_port *port); /* what only a port can do, 
 void lockstep_run(core *c, uint64_t until_us);
 void lockstep_receive(core *c, const uint8_t *data, uint32_t size);
 uint32_t lockstep_transmit(core *c, uint8_t *out, uint32_t space); /* returns bytes moved */
-void lockstep_log(core *c, uint8_t level, const char *text);
 
 #endif

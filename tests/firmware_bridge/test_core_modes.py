@@ -53,16 +53,28 @@ def test_the_same_hello_keeps_the_session_and_another_does_not(wire):
     assert wire.hello(nonce=5)["session"] not in (0, before)  # never one that stood before
 
 
-def test_the_session_number_is_hashed_from_nonce_boot_and_count(wire):
-    assert wire.hello(nonce=0x1234)["session"] == ((0x1234 ^ 7) * 2654435761 + 1) & 0xFFFFFFFF
-    assert wire.hello(nonce=0x1234)["session"] == ((0x1234 ^ 7) * 2654435761 + 1) & 0xFFFFFFFF
-    assert wire.hello(nonce=0x99)["session"] == ((0x99 ^ 7) * 2654435761 + 2) & 0xFFFFFFFF
+def session_of(wire, nonce: int, count: int) -> int:
+    chance = nonce ^ 7 * 31 ^ wire.mcu_us & 0xFFFFFFFF
+    return (chance * 2654435761 + count) & 0xFFFFFFFF
+
+
+def test_the_session_number_is_hashed_from_nonce_boot_time_and_count(wire):
+    first = session_of(wire, 0x1234, 1)
+    assert wire.hello(nonce=0x1234)["session"] == first
+    assert wire.hello(nonce=0x1234)["session"] == first
+    assert wire.hello(nonce=0x99)["session"] == session_of(wire, 0x99, 2)
+
+
+def test_a_board_without_chance_takes_the_first_hosts(wire):
+    wire.identify(boot_id=0)
+    assert wire.hello(nonce=0x55)["boot_id"] == 0x55
+    assert wire.hello(nonce=0x66)["boot_id"] == 0x55
 
 
 def test_a_session_is_never_zero(wire):
     """The nonce whose hash is 0 gets 1."""
     inverse = pow(2654435761, -1, 1 << 32)
-    nonce = (-inverse % (1 << 32)) ^ 7
+    nonce = (-inverse % (1 << 32)) ^ 7 * 31 ^ wire.mcu_us & 0xFFFFFFFF
     assert wire.hello(nonce=nonce)["session"] == 1
 
 

@@ -142,7 +142,7 @@ def test_reboot_only_in_safe(wire, mode):
 
 
 def test_a_port_that_cannot_reboot_says_so(wire):
-    assert wire.opened().reboot() is Ack.BAD_MODE
+    assert wire.unplug_port().opened().reboot() is Ack.BAD_MODE
 
 
 def log(wire, level: int, text: bytes) -> list[dict]:

@@ -274,9 +274,15 @@ class Wire:
         self.lib.lockstep_port(self.core, ctypes.byref(self._port))
         return self
 
+    def unplug_port(self) -> Wire:
+        """A port that can neither."""
+        self._port = Port()
+        self.lib.lockstep_port(self.core, ctypes.byref(self._port))
+        return self
+
     def identify(self, **values) -> Wire:
         """What the port knows of board and image."""
-        identity = Identity(boot_id=BOOT_ID, **values)
+        identity = Identity(**{"boot_id": BOOT_ID, **values})
         self.lib.lockstep_identify(self.core, ctypes.byref(identity))
         return self
 
