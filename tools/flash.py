@@ -5,31 +5,23 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from firmware_bridge import protocol
 from firmware_bridge.board import Board, board_names, load_board
-from firmware_bridge.errors import LinkError, UpdateError
+from firmware_bridge.errors import UpdateError
 from firmware_bridge.limits import LimitTable
-from firmware_bridge.link import Link, LinkState
 from firmware_bridge.package import build_firmware
-from firmware_bridge.protocol import StateFlag
-from firmware_bridge.serial_port import SerialTransport
 from firmware_bridge.signing import DEVELOPMENT_KEY, ImageFile, read_image
 from firmware_bridge.update import BoardInfo, SlotImage, UpdatePort
 from runtime.body import load_body
-from runtime.clock import now_ns, sleep_until
 from runtime.errors import ConfigError
 from tools import passport
 from tools.board_finder import find_board
 from tools.firmware import product_version
-
-CONFIRM_S = 40.0  # an image that is not confirmed goes back after 30 s by itself
-BACK_S = 15.0  # after its reset the board must answer again
-TRIAL = int(StateFlag.TRIAL)
+from tools.flash_trial import Say, watch_trial
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--port", default="", help="serial port (default: found by itself)")
     parser.add_argument("--body", default="companion", help="body the image is for")
+    parser.add_argument(
+        "--key",
+        type=Path,
+        default=DEVELOPMENT_KEY,
+        metavar="PEM",
+        help="without IMAGE, and with --blank: the key to build and sign with (default: the public development key)",
+    )
     parser.add_argument("--force", action="store_true", help="also take an older version")
     parser.add_argument(
         "--blank",
@@ -100,52 +99,18 @@ def main(args: argparse.Namespace) -> int:
         return flash_blank(args)
     say = Say(quiet=args.json)
     table = load_body(args.body).limit_table()
-    done = flash(args.port, args.image, table, args.force, args.operator, say)
+    done = flash(args.port, args.image, table, args.key, args.force, args.operator, say)
     if args.json:
         print(json.dumps(done.to_json()))
     return 0 if done.result in ("confirmed", "up to date") else 1
 
 
-class Say:
-    """Words and progress for a person; nothing when a script reads."""
-
-    def __init__(self, quiet: bool = False) -> None:
-        self._quiet = quiet
-        self._tty = sys.stdout.isatty()
-        self._began = 0.0
-        self._told = -1
-
-    def line(self, text: str) -> None:
-        """One sentence."""
-        if not self._quiet:
-            print(text, flush=True)
-
-    def progress(self, done: int, total: int) -> None:
-        """How far an upload is, and how long it will still take."""
-        now = time.monotonic()
-        if done == 0 or self._began == 0.0:
-            self._began, self._told = now, -1
-        share = done / total
-        left = (now - self._began) / share * (1 - share) if share > 0.02 else 0.0
-        text = f"upload {100 * share:3.0f} %  {done // 1024} of {total // 1024} KiB" + (
-            f"  {left:.0f} s left" if 0 < share < 1 and left else ""
-        )
-        if self._quiet:
-            return
-        if self._tty:
-            bar = "#" * round(24 * share)
-            print(f"\r[{bar:<24}] {text}\x1b[K", end="\n" if done >= total else "", flush=True)
-        elif int(4 * share) > self._told:
-            self._told = int(4 * share)
-            print(text, flush=True)
-
-
 def flash(
-    port: str, path: Path | None, table: LimitTable, force: bool, operator: str, say: Say
+    port: str, path: Path | None, table: LimitTable, key: Path, force: bool, operator: str, say: Say
 ) -> Outcome:
     """The whole way; UpdateError or LinkError when it is refused or comes to a halt."""
     port, info = find_board(port)
-    image = read_image(path) if path else _built(info, table, say)
+    image = read_image(path) if path else _built(info, table, key, say)
     with UpdatePort(port) as board:
         before = _active(board.images())
         say.line(f"{port}: {info.hardware}, uid {info.uid}, {_runs(info, before)}")
@@ -162,7 +127,7 @@ def flash(
         except UpdateError as error:
             _enter(info, image, before, "refused", str(error), port, operator)
             raise
-    result, reason = _watch_trial(port, table, say)
+    result, reason = watch_trial(port, table, say)
     with UpdatePort(port) as board:
         after = _active(board.images())
         last = board.info()
@@ -188,7 +153,7 @@ def _enter(
     return passport.append(info.uid, info.hardware, "flash", result, facts, operator)
 
 
-def _built(info: BoardInfo, table: LimitTable, say: Say) -> ImageFile:
+def _built(info: BoardInfo, table: LimitTable, key: Path, say: Say) -> ImageFile:
     """Without an image: build the one that belongs to this host and that board."""
     boards = [b for b in _boards() if b.hardware == info.hardware]
     if not boards:
@@ -196,7 +161,7 @@ def _built(info: BoardInfo, table: LimitTable, say: Say) -> ImageFile:
             f"no board file for {info.hardware}; give an IMAGE, or add one (docs/porting.md)"
         )
     say.line(f"building for {boards[0].name} ...")
-    done = build_firmware(boards[0], table, product_version(), DEVELOPMENT_KEY)
+    done = build_firmware(boards[0], table, product_version(), key)
     if done.image is None:
         raise UpdateError(f"cannot build an image here: {done.lacks}; give an IMAGE")
     return read_image(done.image)
@@ -255,57 +220,6 @@ def _put(board: UpdatePort, image: ImageFile, force: bool, say: Say) -> None:
     board.reset()
 
 
-def _watch_trial(port: str, table: LimitTable, say: Say) -> tuple[str, str]:
-    """Be the host that a healthy application needs; 'confirmed', or 'rolled back' and why."""
-    try:
-        transport = _reopened(port)
-    except LinkError as error:
-        raise UpdateError(f"the board's port did not come back after its reset: {error}") from error
-    link = Link(transport, table)
-    end = now_ns() + int(CONFIRM_S * 1e9)
-    say.line("on trial: waiting for the application to prove healthy (clock, sensors, link) ...")
-    try:
-        while now_ns() < end:
-            link.step(now_ns())
-            sleep_until(now_ns() + 5_000_000)
-            trial = bool(int(link.sensors[0]["flags"]) & TRIAL)
-            if link.status.state is LinkState.MISMATCH and link.status.reason:
-                say.line(f"it does not speak with this host: {link.status.reason}")
-                return _wait_back(port)
-            if link.ready and link.sensors_seq and not trial:
-                return "confirmed", ""
-    finally:
-        link.close()
-    return _wait_back(port)
-
-
-def _reopened(port: str) -> SerialTransport:
-    """The port after a reset: a USB bridge may be gone for a moment."""
-    end = time.monotonic() + BACK_S
-    while True:
-        try:
-            return SerialTransport(port)
-        except LinkError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.2)
-
-
-def _wait_back(port: str) -> tuple[str, str]:
-    """The trial ends by itself; then the board says why it went back."""
-    end = time.monotonic() + CONFIRM_S
-    while time.monotonic() < end:
-        time.sleep(1.0)
-        try:
-            with UpdatePort(port, timeout_s=1.0) as board:
-                info = board.info()
-        except UpdateError:
-            continue
-        if not info.trial:
-            return "rolled back", info.refused or "it was not confirmed"
-    return "rolled back", "the board does not answer; power-cycle it, it starts the old image"
-
-
 def offer(table: LimitTable, port: str, reason: str) -> bool:
     """At a terminal, offer the flash that would mend a mismatch; True when it is mended."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -316,7 +230,10 @@ def offer(table: LimitTable, port: str, reason: str) -> bool:
         "yes",
     ):
         return False
-    return flash(port, None, table, False, "", Say()).result in ("confirmed", "up to date")
+    return flash(port, None, table, DEVELOPMENT_KEY, False, "", Say()).result in (
+        "confirmed",
+        "up to date",
+    )
 
 
 def ask_once(question: str, yes: bool) -> None:

@@ -16,7 +16,6 @@ from pathlib import Path
 from firmware_bridge.board import Board, load_board
 from firmware_bridge.errors import UpdateError
 from firmware_bridge.package import Firmware, build_firmware
-from firmware_bridge.signing import DEVELOPMENT_KEY
 from firmware_bridge.update import UpdatePort
 from runtime.body import load_body
 from runtime.errors import ConfigError
@@ -36,7 +35,7 @@ def flash_blank(args: argparse.Namespace) -> int:
     _have("stm32loader" if args.via == "rom" else "pyocd")
     port = args.port or _only_port()
     firmware = build_firmware(
-        board, load_body(args.body).limit_table(), product_version(), DEVELOPMENT_KEY
+        board, load_body(args.body).limit_table(), product_version(), args.key
     )
     if firmware.loader is None or firmware.image is None or firmware.factory is None:
         raise UpdateError(f"cannot build a loader here: {firmware.lacks}")
