@@ -39,6 +39,7 @@ VERBS = (
     Verb(("link", "watch"), "tools.link", "decoded messages of a port, live", "watch", "add_watch"),
     Verb(("link", "stats"), "tools.link", "rates, errors and round trip of a port", "stats", "add_stats"),
     Verb(("link", "loopback"), "tools.link", "numbers out and back: does the wire lose or change any?", "loopback", "add_loopback"),
+    Verb(("bringup",), "tools.bringup", "is this board wired right? jogs each joint, wheels off the ground"),
     Verb(("flash",), "tools.flash", "put firmware on a board: find it, check, upload, trial, confirm"),
     Verb(("firmware", "build"), "tools.firmware", "build the MCU's program for this machine or a board", "build", "add_build"),
     Verb(("firmware", "sign"), "tools.firmware", "sign a program for a board", "sign_program", "add_sign"),

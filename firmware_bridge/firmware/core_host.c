@@ -131,8 +131,7 @@ static void on_clear(core *c, const frame *f) {
         code = ACK_WRONG_BOOT;
     } else if (c->mode != MODE_SAFE) {
         code = ACK_BAD_MODE;
-    } else if (c->active & (FAULT_STOP_INPUT | FAULT_BUMPER | FAULT_CLIFF | FAULT_LIFT |
-                            FAULT_SENSORS | FAULT_BROWN_OUT)) {
+    } else if (c->active & c->latched) { /* another cause that stands keeps ARM from it, not a clear */
         code = ACK_CAUSE_PRESENT;
     } else {
         c->fault_news = c->latched != 0;
