@@ -28,6 +28,7 @@ class LockstepFirmware:
         plant: Plant | None = None,
         boot_id: int = 1,
         uid: bytes = b"lockstep",
+        reboots: bool = False,
     ) -> None:
         lib = library()
         self.table = table
@@ -44,6 +45,8 @@ class LockstepFirmware:
             self._at, address(self._limits), self.plant.address, clock_start_us, boot_id,
             uid.ljust(12, b"\0")[:12],
         )  # fmt: skip
+        if reboots:
+            lib.lockstep_can_reboot(self._at)
 
     def mcu_us(self, now_ns: int) -> int:
         """MCU time of a host time, where host time 0 is the start."""

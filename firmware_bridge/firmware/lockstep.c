@@ -8,22 +8,18 @@ static void on_reboot(void *context, uint8_t target) {
     ((core *)context)->port.context = NULL;
 }
 
-static void begin(core *c, const limit_table *limits, plant *p, const core_identity *identity,
-                  uint64_t clock_start_us) {
-    core_init(c, limits, p, identity, clock_start_us);
-    c->port.reboot = on_reboot;
-    c->port.context = c;
-}
-
 static void restart(core *c) {
     core_identity identity = c->identity;
+    core_port port = c->port;
+    port.context = c;
     identity.boot_id++;
     identity.reset_cause = RESET_CAUSE_SOFTWARE;
     uint8_t tx[CORE_TX_SIZE]; /* a board sends its answer before it resets */
     size_t used = c->tx_used;
     memcpy(tx, c->tx, used);
     core_park(c);
-    begin(c, c->limits, c->plant, &identity, c->now_us);
+    core_init(c, c->limits, c->plant, &identity, c->now_us);
+    c->port = port;
     memcpy(c->tx, tx, used);
     c->tx_used = used;
 }
@@ -32,7 +28,7 @@ void lockstep_init(core *c, const limit_table *limits, plant *p, uint64_t clock_
                    uint32_t boot_id, const uint8_t *uid) {
     core_identity identity = {.boot_id = boot_id};
     memcpy(identity.uid, uid, sizeof identity.uid);
-    begin(c, limits, p, &identity, clock_start_us);
+    core_init(c, limits, p, &identity, clock_start_us);
 }
 
 void lockstep_run(core *c, uint64_t until_us) {
@@ -44,9 +40,14 @@ void lockstep_run(core *c, uint64_t until_us) {
 
 void lockstep_receive(core *c, const uint8_t *data, uint32_t size) {
     core_receive(c, c->now_us, data, size);
-    if (c->port.context == NULL) {
+    if (c->port.reboot == on_reboot && c->port.context == NULL) {
         restart(c);
     }
+}
+
+void lockstep_can_reboot(core *c) {
+    c->port.reboot = on_reboot;
+    c->port.context = c;
 }
 
 void lockstep_log(core *c, uint8_t level, const char *text) { core_log(c, level, text); }

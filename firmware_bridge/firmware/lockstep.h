@@ -9,6 +9,7 @@ void lockstep_init(core *c, const limit_table *limits, plant *p, uint64_t clock_
 void lockstep_run(core *c, uint64_t until_us);
 void lockstep_receive(core *c, const uint8_t *data, uint32_t size);
 uint32_t lockstep_transmit(core *c, uint8_t *out, uint32_t space); /* returns bytes moved */
+void lockstep_can_reboot(core *c); /* REBOOT starts this core again; until then it is refused */
 void lockstep_log(core *c, uint8_t level, const char *text);
 
 #endif
