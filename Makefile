@@ -12,4 +12,4 @@ test: ; $(SETUP) test && $(BIN)/python -m pytest -m "not closed_loop and not hea
 check: ; $(SETUP) test && $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/python -m pytest -m closed_loop $(ARGS)
 bench: ; $(SETUP) test && $(BIN)/companion bench $(ARGS)
 train: ; $(SETUP) train && $(BIN)/companion model train $(ARGS)
-firmware: ; $(SETUP) run && $(BIN)/companion firmware build $(ARGS)
+firmware: ; $(SETUP) firmware && $(BIN)/companion firmware build --target mps2 $(ARGS) && $(BIN)/companion firmware build --target stm32f405 $(ARGS)

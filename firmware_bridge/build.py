@@ -26,13 +26,28 @@ FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", 
 
 
 @dataclass(frozen=True, slots=True)
+class LibrarySource:
+    """A library on disk (`sources.py`): what to compile, with which flags; its warnings are its own."""
+
+    files: tuple[Path, ...]
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
-    """One binary: its file name, C files, flags, and generated headers by file name."""
+    """One binary: its file name, C files, flags, generated headers by file name, libraries.
+
+    `commands` are the compilers to try, this machine's by default; `last` ends the command line, its
+    @FOLDER@ is where the headers stand.
+    """
 
     name: str
     sources: tuple[str, ...]
     flags: tuple[str, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    libraries: tuple[LibrarySource, ...] = ()
+    commands: tuple[tuple[str, ...], ...] = ()
+    last: tuple[str, ...] = ()
 
 
 def compilers() -> list[list[str]]:
@@ -56,7 +71,7 @@ def build_root() -> Path:
 
 def build(target: Target) -> Path:
     """Path of the built target; compiles only what no earlier build left behind."""
-    commands = compilers()
+    commands = [list(c) for c in target.commands] or compilers()
     if not commands:
         raise BuildError(
             f"cannot build {target.name}: found neither `cc` nor the ziglang wheel; "
@@ -76,13 +91,23 @@ def build(target: Target) -> Path:
 
 def _key(target: Target, command: list[str]) -> str:
     digest = hashlib.sha256()
-    for path in sorted(SOURCES.glob("*.[ch]")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    for path in sorted(SOURCES.rglob("*.[ch]")):
+        digest.update(str(path.relative_to(SOURCES)).encode() + b"\0" + path.read_bytes())
     for name in sorted(target.headers):
         digest.update(name.encode() + b"\0" + target.headers[name].encode())
-    host = (platform.system(), platform.machine())
-    digest.update(repr((target.name, target.sources, target.flags, FLAGS, command, host)).encode())
+    digest.update(repr([(source.files, source.flags) for source in target.libraries]).encode())
+    host = (platform.system(), platform.machine(), FLAGS, command)
+    digest.update(repr((target.name, target.sources, target.flags, target.last, host)).encode())
     return digest.hexdigest()[:16]
+
+
+def _run(command: list[str], folder: str) -> str | None:
+    """The compiler's words when it fails."""
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=300)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return (result.stderr or f"exit code {result.returncode}") if result.returncode else None
 
 
 def _compile(target: Target, command: list[str], place: Path) -> str | None:
@@ -93,21 +118,25 @@ def _compile(target: Target, command: list[str], place: Path) -> str | None:
         folder.mkdir()
         for name, text in target.headers.items():
             (folder / name).write_text(text)
+        # quoted only: our limits.h must not stand for the compiler's <limits.h> in a library
+        include = ["-iquote", str(folder), "-iquote", str(SOURCES)]
+        include += [flag for library in target.libraries for flag in library.flags]
+        objects: list[str] = []
+        for library in target.libraries:
+            quiet = [*command, *FLAGS, "-w", *target.flags, *library.flags, "-c"]
+            for file in library.files:
+                objects.append(f"{scratch}/{len(objects)}.o")
+                complaint = _run([*quiet, str(file), "-o", objects[-1]], scratch)
+                if complaint is not None:
+                    return complaint
         files = [str(SOURCES / name) for name in target.sources]
-        output = ["-o", str(folder / target.name)]
-        include = [f"-I{folder}", f"-I{SOURCES}"]
-        try:
-            result = subprocess.run(
-                [*command, *FLAGS, *target.flags, *include, *files, *output],
-                capture_output=True,
-                text=True,
-                cwd=scratch,
-                timeout=300,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return str(error)
-        if result.returncode != 0:
-            return result.stderr or f"exit code {result.returncode}"
+        last = [word.replace("@FOLDER@", str(folder)) for word in target.last]
+        output = ["-o", str(folder / target.name), *last]
+        complaint = _run(
+            [*command, *FLAGS, *target.flags, *include, *files, *objects, *output], scratch
+        )
+        if complaint is not None:
+            return complaint
         try:
             folder.rename(place)
         except OSError:  # another builder was first: the key says that its result is the same

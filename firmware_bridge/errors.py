@@ -5,6 +5,10 @@ BridgeError
     LimitError      a limit table does not fit the wire or the fixed point
     MemoryMismatch  a shared memory block is not what its reader expects
     LinkError       a port cannot be opened, or what answers there is no MCU of ours
+      FirmwareMismatch  it is one, with other firmware than this host's
+    BoardError      a board file is wrong, or does not carry the body it is asked for
+    ImageError      a firmware image, its signature or its key is not what was asked for
+    UpdateError     an update was refused or did not go through
 """
 
 from __future__ import annotations
@@ -28,3 +32,19 @@ class MemoryMismatch(BridgeError):
 
 class LinkError(BridgeError):
     """A port cannot be opened, or what answers there is no MCU of ours."""
+
+
+class FirmwareMismatch(LinkError):
+    """An MCU of ours answers, and its firmware is not this host's: `companion flash` mends it."""
+
+
+class BoardError(BridgeError):
+    """A board file is wrong, or does not carry the body it is asked for."""
+
+
+class ImageError(BridgeError):
+    """A firmware image, its signature or its key is not what was asked for."""
+
+
+class UpdateError(BridgeError):
+    """An update was refused or did not go through; the message names the reason."""

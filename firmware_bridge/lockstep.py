@@ -28,7 +28,6 @@ class LockstepFirmware:
         plant: Plant | None = None,
         boot_id: int = 1,
         uid: bytes = b"lockstep",
-        reboots: bool = False,
     ) -> None:
         lib = library()
         self.table = table
@@ -45,8 +44,6 @@ class LockstepFirmware:
             self._at, address(self._limits), self.plant.address, clock_start_us, boot_id,
             uid.ljust(12, b"\0")[:12],
         )  # fmt: skip
-        if reboots:
-            lib.lockstep_can_reboot(self._at)
 
     def mcu_us(self, now_ns: int) -> int:
         """MCU time of a host time, where host time 0 is the start."""
@@ -62,7 +59,7 @@ class LockstepFirmware:
 
     def log(self, level: LogLevel, text: str) -> None:
         """Have the firmware say something."""
-        library().lockstep_log(self._at, level, text.encode())
+        library().core_log(self._at, level, text.encode())
 
     def transmit(self) -> bytes:
         """All bytes waiting for the host."""

@@ -46,7 +46,8 @@ PLANT_OUTPUTS = np.dtype(
         ("enable", "u1"),
         ("led_mode", "u1"),
         ("led_rgb", "u1", 3),
-        ("pad", "u1", 3),
+        ("brake", "u1"),
+        ("pad", "u1", 2),
     ]
 )
 
@@ -67,6 +68,11 @@ class PlantOutputs:
     def enable(self) -> bool:
         """The motor enable line."""
         return bool(self._raw[self._enable])
+
+    @property
+    def brake(self) -> bool:
+        """The wheels' brakes, beside what the motors do."""
+        return bool(self._raw[self._enable + 5])
 
     @property
     def led_mode(self) -> int:
@@ -112,10 +118,10 @@ class Plant:
         return cls.attach(anonymous("companion-plant", library().plant_size()))
 
     @classmethod
-    def attach(cls, fd: int) -> Plant:
-        """The plant behind an inherited file descriptor."""
-        size = os.fstat(fd).st_size
-        return cls(mmap.mmap(fd, size) if size else bytearray(), fd)
+    def attach(cls, fd: int, offset: int = 0) -> Plant:
+        """The plant behind an inherited file descriptor; `offset` [bytes] in an emulator's memory."""
+        size = os.fstat(fd).st_size - offset
+        return cls(mmap.mmap(fd, size, offset=offset) if size > 0 else bytearray(), fd)
 
     def write_sensors(self) -> None:
         """Publish `self.sensors`, all fields at once."""

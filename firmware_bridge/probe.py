@@ -6,7 +6,7 @@ import select
 from collections.abc import Callable
 
 from firmware_bridge.connection import DEAF, ECHO
-from firmware_bridge.errors import LinkError
+from firmware_bridge.errors import FirmwareMismatch, LinkError
 from firmware_bridge.link import Link
 from firmware_bridge.telemetry import Identity, LinkState
 
@@ -17,7 +17,7 @@ def probe(link: Link, timeout_s: float, now: Callable[[], int]) -> Identity:
     while now() - start_ns < timeout_s * 1e9:
         link.step(now())
         if link.status.state is LinkState.MISMATCH:
-            raise LinkError(f"link: {link.status.reason}")
+            raise FirmwareMismatch(f"link: {link.status.reason}")
         if link.session and link.identity is not None:
             return link.identity
         fd = link.fileno()

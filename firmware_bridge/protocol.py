@@ -95,6 +95,7 @@ class Ack(IntEnum):
     NO_PARAM = 17
     OUT_OF_RANGE = 18
     BAD_MAGIC = 19
+    ON_TRIAL = 20
 
 
 class LedMode(IntEnum):

@@ -14,6 +14,7 @@ from firmware_bridge.limits import JointCounts, LimitTable
 
 COUNT_RATE = 1_000_000  # velocities are kept in 1e-6 counts/s: integrating over ms stays exact
 COUNT = 1_000_000_000  # positions in 1e-9 counts
+REACH = 32767  # counts that a MOTION carries; a joint measured further out starts there
 
 
 @dataclass(slots=True)
@@ -38,7 +39,8 @@ class Gate:
     def start(self, measured: Sequence[int]) -> None:
         """Begin at rest in the measured pose, in counts (velocity joints: ignored)."""
         for joint, motion, value in zip(self.joints, self._motion, measured, strict=True):
-            motion.position = 0 if joint.velocity_joint else int(value) * COUNT
+            within = max(-REACH, min(REACH, int(value)))
+            motion.position = 0 if joint.velocity_joint else within * COUNT
             motion.velocity = 0
             motion.acceleration = 0
 

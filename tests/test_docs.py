@@ -43,6 +43,12 @@ DRY = {
     "companion link watch --port": "companion link watch --help",
     "companion engine build": "companion engine build --help",
     "companion why": "companion why --help",
+    # a board, a compiler for it, or files of one's own
+    "companion flash": "companion flash --help",
+    "companion run --firmware qemu": "companion run --help",
+    "companion firmware build --target": "companion firmware build --help",
+    "companion firmware keygen": "companion firmware keygen --help",
+    "cp firmware_bridge": "cp {root}/firmware_bridge{rest}",
     # long
     "companion model train": "companion model train --help",
     "companion model evaluate": "companion model evaluate --help",  # test_cli.py runs one

@@ -11,12 +11,14 @@ import importlib
 import os
 import sys
 from dataclasses import dataclass
+from types import ModuleType
 
 from firmware_bridge.errors import BridgeError
 from models.errors import ModelError
 from runtime.errors import ConfigError, RuntimeFault
 
 FAILED, USAGE = 1, 2
+OURS = ("firmware_bridge", "models", "calibration", "runtime", "tools")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,10 @@ VERBS = (
     Verb(("link", "watch"), "tools.link", "decoded messages of a port, live", "watch", "add_watch"),
     Verb(("link", "stats"), "tools.link", "rates, errors and round trip of a port", "stats", "add_stats"),
     Verb(("link", "loopback"), "tools.link", "numbers out and back: does the wire lose or change any?", "loopback", "add_loopback"),
-    Verb(("firmware", "build"), "tools.firmware", "build the MCU's core for this machine"),
+    Verb(("flash",), "tools.flash", "put firmware on a board: find it, check, upload, trial, confirm"),
+    Verb(("firmware", "build"), "tools.firmware", "build the MCU's program for this machine or a board", "build", "add_build"),
+    Verb(("firmware", "sign"), "tools.firmware", "sign a program for a board", "sign_program", "add_sign"),
+    Verb(("firmware", "keygen"), "tools.firmware", "make a signing key", "keygen", "add_keygen"),
     Verb(("model", "train"), "tools.model", "train a bundle from twin data", "train", "add_train"),
     Verb(("model", "evaluate"), "tools.model", "closed loop on fresh seeds", "evaluate", "add_evaluate"),
     Verb(("model", "list"), "tools.model", "bundles and whether they can be used here", "list_bundles", "add_list"),
@@ -82,11 +87,26 @@ def build_parser(argv: list[str]) -> argparse.ArgumentParser:
             target = groups[group]
         sub = target.add_parser(verb.words[-1], help=verb.help, description=verb.help)
         if tuple(argv[: len(verb.words)]) == verb.words:
-            module = importlib.import_module(verb.module)
+            module = _module(verb)
             getattr(module, verb.arguments)(sub)
             options = [o for a in sub._actions for o in a.option_strings if o.startswith("--")]
             sub.set_defaults(handler=getattr(module, verb.function), options=options)
     return parser
+
+
+def _module(verb: Verb) -> ModuleType:
+    """The verb's module; what it stands on may not be installed on this machine."""
+    try:
+        return importlib.import_module(verb.module)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").split(".")[0]
+        if missing in OURS:
+            raise
+        raise ConfigError(
+            f"`companion {' '.join(verb.words)}` needs the package {missing}, which is not "
+            "installed; `make setup`, or pip install 'companion-controller[EXTRA]' with the extra "
+            "that docs/develop.md names"
+        ) from error
 
 
 def _unknown(word: str, args: argparse.Namespace) -> str:
@@ -100,7 +120,11 @@ def _unknown(word: str, args: argparse.Namespace) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    parser = build_parser(argv)
+    try:
+        parser = build_parser(argv)
+    except ConfigError as error:
+        print(f"companion: {error}", file=sys.stderr)
+        return USAGE
     args, unknown = parser.parse_known_args(argv)
     if unknown:
         print(f"companion: {_unknown(unknown[0], args)}", file=sys.stderr)

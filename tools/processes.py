@@ -183,13 +183,15 @@ def recorder(setup: Setup, channels: Channels, log: Path, stop: StopFlag, parent
             parent.hear("missed", str(loop.missed))
 
 
-def twin(setup: Setup, channels: Channels, plant_fd: int, stop: StopFlag, parent: Parent) -> None:
+def twin(
+    setup: Setup, channels: Channels, plant_fd: int, offset: int, stop: StopFlag, parent: Parent
+) -> None:
     """The twin's world in real time; it ends when its wheels stand still."""
     from firmware_bridge.plant import Plant
     from tools.twin.process import TwinLoop
     from tools.twin.twin import STEP_NS, Twin
 
-    plant = Plant.attach(plant_fd)
+    plant = Plant.attach(plant_fd, offset)
     world = Twin(setup.body, setup.settings.seed, plant, start_ns=now_ns())
     truth = channels.writer("truth", "twin")
     loop = TwinLoop(world, channels.writer("camera", "twin"), truth)

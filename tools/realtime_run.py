@@ -12,6 +12,7 @@ from pathlib import Path
 
 from firmware_bridge.host import HostFirmware
 from firmware_bridge.plant import Plant
+from firmware_bridge.qemu import PLANT_OFFSET, QemuFirmware
 from runtime.clock import now_ns
 from runtime.conditions import missing
 from runtime.events import Event
@@ -22,6 +23,7 @@ from runtime.sharing import ChannelServer, create_memory, open_channels
 from runtime.supervisor import OnDeath, ProcessRow, Supervisor
 from tools import processes
 from tools.compose import Setup
+from tools.emulated_board import EmulatedBoard
 from tools.report import RunFacts
 from tools.run_log import read_parts
 from tools.runtime_folder import RuntimeFolder
@@ -51,8 +53,15 @@ class RealtimeRun:
     """Builds the process table, supervises, stops, reads the log back."""
 
     def __init__(
-        self, setup: Setup, folder: RuntimeFolder, log: Path, page: socket.socket | None
+        self,
+        setup: Setup,
+        folder: RuntimeFolder,
+        log: Path,
+        page: socket.socket | None,
+        emulated: EmulatedBoard | None = None,
     ) -> None:
+        self.emulated = emulated
+        self.firmware: HostFirmware | QemuFirmware
         self.setup, self.log = setup, log
         self.fds = create_memory(setup.table)
         self.channels = open_channels(setup.table, self.fds)
@@ -78,9 +87,10 @@ class RealtimeRun:
         """What starts, what its death means, in which order it is stopped."""
         rows = []
         if self.setup.moves_by_itself:
-            plant = Plant.create()
+            plant = Plant.create() if self.emulated is None else self.emulated.plant()
             assert plant.fd is not None
-            twin = self._child("twin", partial(processes.twin, plant_fd=plant.fd))
+            offset = 0 if self.emulated is None else PLANT_OFFSET
+            twin = self._child("twin", partial(processes.twin, plant_fd=plant.fd, offset=offset))
             firmware = partial(self._start_firmware, plant)
             rows += [
                 ProcessRow("firmware", firmware, END, 3, has_heartbeat=False),
@@ -106,7 +116,11 @@ class RealtimeRun:
 
     def _start_firmware(self, plant: Plant) -> Child:
         table = self.setup.body.limit_table()
-        self.firmware = HostFirmware(table, plant, fifo=FIFO["firmware"])
+        self.firmware = (
+            self.emulated.start()
+            if self.emulated is not None
+            else HostFirmware(table, plant, fifo=FIFO["firmware"])
+        )
         self.port = self.firmware.port
         return Child(self.firmware.pid)
 

@@ -92,7 +92,12 @@ def _realtime(setup: Setup, folder: RuntimeFolder, page: socket.socket | None) -
     log = log_path(setup.folder)
     started = False
     try:
-        run = RealtimeRun(setup, folder, log, page)
+        emulated = None
+        if setup.settings.firmware == "qemu":
+            from tools.emulated_board import emulated_board
+
+            emulated = emulated_board(folder.path, setup.body.limit_table())
+        run = RealtimeRun(setup, folder, log, page, emulated)
         if page is not None:
             print(f"page: http://127.0.0.1:{page.getsockname()[1]}/", flush=True)
         if not run.fifo:

@@ -19,7 +19,7 @@ FILE: dict[str, Any] = {"type": Path, "default": None}
 OPTIONS: tuple[Option, ...] = (
     ("--body", {**TEXT, "help": "body name or TOML file (default: companion)"}),
     ("--target", {"choices": ("twin", "robot"), "default": "twin", "help": "what moves (default: twin)"}),
-    ("--firmware", {**TEXT, "metavar": "host|PORT", "help": "host: the MCU's core as a process (twin); or a serial port (robot, default /dev/companion-mcu)"}),
+    ("--firmware", {**TEXT, "metavar": "host|qemu|PORT", "help": "host: the MCU's core as a process (twin); qemu: its ARM image on an emulated board (twin); or a serial port (robot, default /dev/companion-mcu)"}),
     ("--camera", {**TEXT, "metavar": "twin|DEVICE|VIDEO", "help": "twin, a V4L2 device, a GStreamer pipeline, or a video file (motors stay disarmed)"}),
     ("--skill", {"default": "follow", "choices": tuple(SKILLS), "help": "what it does (default: follow)"}),
     ("--duration", {"type": float, "default": 0.0, "metavar": "S", "help": "seconds from the first active tick; 0: until Ctrl-C (default)"}),
@@ -70,15 +70,20 @@ def _check_values(args: argparse.Namespace) -> None:
 
 
 def _twin_settings(args: argparse.Namespace) -> RunSettings:
-    if args.firmware not in ("", "host"):
+    if args.firmware not in ("", "host", "qemu"):
         raise ConfigError(
             f"--firmware {args.firmware} is a port: ports belong to --target robot; "
-            "on the twin use --firmware host"
+            "on the twin use --firmware host or qemu"
+        )
+    if args.firmware == "qemu" and args.lockstep:
+        raise ConfigError(
+            "--firmware qemu runs in real time; leave out --lockstep, or use --firmware host"
         )
     if args.config is not None:
         raise ConfigError("--config is a robot's; give --target robot too")
     return RunSettings(
-        body=args.body or "companion", camera=args.camera or "twin", skill=args.skill,
+        body=args.body or "companion", firmware=args.firmware or "host",
+        camera=args.camera or "twin", skill=args.skill,
         duration_s=args.duration, headless=args.headless, seed=args.seed, lockstep=args.lockstep,
         record=args.record, report=args.report, bundle=args.bundle or DEFAULT_BUNDLE,
         page_port=args.page_port, planner=args.planner, stay=args.stay, goal=args.goal,
@@ -90,7 +95,7 @@ def _robot_settings(args: argparse.Namespace) -> RunSettings:
     """What the command line leaves open stands in robot.toml."""
     robot, _ = load_robot(args.config)
     firmware, camera = args.firmware or robot.port, args.camera or robot.camera
-    if firmware == "host" or camera == "twin":
+    if firmware in ("host", "qemu") or camera == "twin":
         raise ConfigError(
             "--target robot needs a serial port and a real camera; "
             "for the simulation use --target twin"

@@ -1,6 +1,6 @@
 """Sets up .venv for a make target; the standard library only, for nothing else is there yet.
 
-`python3 tools/setup_env.py run|test|train|ci`: makes the venv, installs what the target needs, and is
+`python3 tools/setup_env.py run|firmware|test|train|ci`: makes the venv, installs what the target needs, and is
 done at once when that is already there (a stamp holds the hash of pyproject.toml and the extras).
 """
 
@@ -15,9 +15,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
-RUN = ("cpu", "vision", "twin", "console", "log")
+RUN = ("cpu", "vision", "twin", "console", "log", "firmware")
 EXTRAS = {
     "run": RUN,
+    "firmware": RUN,
     "test": (*RUN, "dev"),
     "train": (*RUN, "dev", "train"),
     "ci": (*RUN, "dev", "train", "browser"),
@@ -73,7 +74,8 @@ def main() -> None:
             f"setup: note: Python {sys.version.split()[0]} is newer than any tried (3.10 to 3.12)"
         )
     extras = list(EXTRAS[target])
-    tools = [] if shutil.which("cc") else ["ziglang>=0.13"]
+    compilers = ["cc", "arm-none-eabi-gcc"] if target in ("firmware", "ci") else ["cc"]
+    tools = [] if all(map(shutil.which, compilers)) else ["ziglang>=0.13"]
     key = hashlib.sha256(
         (ROOT / "pyproject.toml").read_bytes() + repr((extras, tools)).encode()
     ).hexdigest()
@@ -83,7 +85,7 @@ def main() -> None:
     began = time.monotonic()
     make_venv()
     if tools:
-        print("setup: no C compiler here: the zig wheel will build the firmware core")
+        print("setup: not every C compiler is here: the zig wheel builds what they would")
     step(
         f"installing for `make {target}` (first time: about half a gigabyte)",
         [str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",

@@ -10,7 +10,7 @@ import shutil
 import socket
 from pathlib import Path
 
-from firmware_bridge.errors import LinkError
+from firmware_bridge.errors import FirmwareMismatch, LinkError
 from firmware_bridge.link import Link
 from firmware_bridge.probe import probe
 from firmware_bridge.serial_port import SerialTransport
@@ -74,10 +74,23 @@ def check_port(setup: Setup) -> None:
     transport = SerialTransport(port)
     try:
         probe(Link(transport, setup.body.limit_table()), PROBE_S, now_ns)
+    except FirmwareMismatch as error:
+        transport.close()
+        if not _offer_flash(setup, port, str(error)):
+            raise LinkError(f"port {port}: {error}") from error
     except LinkError as error:
         raise LinkError(f"port {port}: {error}") from error
     finally:
         transport.close()
+
+
+def _offer_flash(setup: Setup, port: str, reason: str) -> bool:
+    """At a terminal, ask whether the firmware that matches shall be flashed now."""
+    try:
+        from tools.flash import offer
+    except ModuleNotFoundError:  # the extra `firmware` is not installed: the sentence is enough
+        return False
+    return offer(setup.body.limit_table(), port, reason)
 
 
 def check(setup: Setup) -> None:

@@ -27,7 +27,9 @@ void core_start_pose(core *c) {
     for (uint32_t j = 0; j < c->limits->joints; j++) {
         const joint_limit *limit = &c->limits->joint[j];
         int32_t measured = c->sensors.position[j];
-        limit_start(limit, &c->joint[j], measured);
+        if (!limit->velocity_joint) { /* a wheel still on its stop ramp stays on it */
+            limit_start(limit, &c->joint[j], measured);
+        }
         c->target[j] = limit->velocity_joint ? 0 : measured;
     }
 }
@@ -94,8 +96,10 @@ static void show(core *c) {
         mode = LED_MODE_STOPPED;
     } else if (c->latched) {
         mode = LED_MODE_FAULT;
+    } else if (core_moving(c)) { /* in any mode: a stop ramp moves too */
+        mode = LED_MODE_MOVING;
     } else if (core_driving(c)) {
-        mode = core_moving(c) ? LED_MODE_MOVING : LED_MODE_ARMED;
+        mode = LED_MODE_ARMED;
     }
     bool dark = mode == LED_MODE_FAULT && c->now_us / 250000 % 2; /* blinks at 2 Hz */
     c->outputs.led_mode = mode;
@@ -110,6 +114,7 @@ void core_park(core *c) {
     c->release_us = 0;
     drive(c, STOP_CUT);
     c->outputs.enable = 0;
+    c->outputs.brake = 1;
     plant_write_outputs(c->plant, &c->outputs);
 }
 
@@ -120,6 +125,7 @@ static void tick(core *c, bool report) {
     drive(c, level);
     c->outputs.enable =
         level != STOP_CUT && (core_driving(c) || c->now_us < c->release_us);
+    c->outputs.brake = level >= STOP_ZERO;
     c->outputs.tick_count++;
     show(c);
     plant_write_outputs(c->plant, &c->outputs);

@@ -41,13 +41,19 @@ typedef struct {
 typedef enum {
     STOP_NONE, /* the limiter follows the command */
     STOP_RAMP, /* stop_deceleration, enabled */
-    STOP_ZERO, /* wheels commanded to zero at once, enabled to brake */
+    STOP_ZERO, /* wheels commanded to zero at once, enabled and braked */
     STOP_CUT,  /* enable dropped at once: a driven motor cannot be trusted */
 } stop_level;
 
 typedef struct {
-    uint16_t opposing, stalled, overcurrent, contact; /* consecutive fresh samples */
-    int32_t contact_velocity;
+    uint16_t count; /* consecutive fresh samples */
+    int32_t least;  /* speed in the direction of the push since it began */
+} push_watch;
+
+typedef struct {
+    uint16_t opposing, stalled, overcurrent; /* consecutive fresh samples */
+    push_watch contact, shoved;
+    bool moved; /* as commanded, since the command is more than a crawl */
 } joint_watch;
 
 typedef struct {
@@ -74,6 +80,7 @@ typedef struct {
     uint32_t nonce, session, hellos;
     bool synced;
     uint64_t sync_us, heartbeat_us;
+    uint64_t quiet_us; /* until then the port belongs to an update: no telemetry */
 
     /* motion */
     uint8_t mode;
@@ -139,5 +146,6 @@ void core_report(core *c, uint64_t tick);
 uint32_t core_flags(const core *c);
 bool core_sync_valid(const core *c);
 bool core_moving(const core *c);
+uint64_t core_host_age_us(const core *c); /* since its last heartbeat */
 
 #endif

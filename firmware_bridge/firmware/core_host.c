@@ -3,6 +3,7 @@
 #include "core.h"
 
 #define TTL_MIN_MS 20
+#define QUIET_US 1000000 /* after each update frame; a HELLO ends it */
 #define FUTURE_US 10000 /* an issue time further ahead means a wrong clock, and would outlive its ttl */
 
 typedef struct {
@@ -20,6 +21,10 @@ static void acknowledge(core *c, const frame *f, uint32_t code) {
 static void on_hello(core *c, const frame *f) {
     msg_hello m;
     memcpy(&m, f->payload, sizeof m);
+    if (c->identity.boot_id == 0) { /* a port without a source of chance: the first host's nonce is one */
+        c->identity.boot_id = m.nonce ? m.nonce : 1;
+    }
+    c->quiet_us = 0;
     bool same = m.major == PROTOCOL_MAJOR && m.schema == SCHEMA_CRC;
     if (!same || !c->session || m.nonce != c->nonce) {
         core_leave(c, MODE_SAFE);
@@ -34,7 +39,8 @@ static void on_hello(core *c, const frame *f) {
         c->cut_by_latch = c->latched ? c->cut_by_latch : STOP_NONE;
     }
     if (same && !c->session) {
-        uint32_t mixed = (m.nonce ^ c->identity.boot_id) * 2654435761u + ++c->hellos;
+        uint32_t chance = m.nonce ^ c->identity.boot_id * 31u ^ (uint32_t)c->now_us;
+        uint32_t mixed = chance * 2654435761u + ++c->hellos;
         c->session = mixed ? mixed : 1;
     }
     c->heartbeat_us = c->now_us;
@@ -72,13 +78,17 @@ static uint32_t may_arm(const core *c, const msg_arm *m) {
     if (m->layout != c->limits->layout_crc) {
         return ACK_WRONG_LAYOUT;
     }
+    if (c->identity.trial && m->mode != MODE_IDLE) {
+        return ACK_ON_TRIAL; /* an image that may go back at any moment drives nothing */
+    }
     if (c->latched) {
         return ACK_LATCHED;
     }
     if (m->mode == MODE_IDLE) {
         return ACK_OK;
     }
-    if (m->mode != MODE_ACTIVE && m->mode != MODE_BENCH) {
+    bool other = core_driving(c) && c->mode != m->mode; /* no way past rest from one to the other */
+    if (other || (m->mode != MODE_ACTIVE && m->mode != MODE_BENCH)) {
         return ACK_BAD_MODE;
     }
     uint32_t harmless = FAULT_IMU_GAP | (m->mode == MODE_BENCH ? FAULT_CLIFF | FAULT_LIFT : 0);
@@ -140,7 +150,8 @@ static uint32_t may_move(const core *c, const msg_motion *m, uint32_t t_us, int3
     if (!core_driving(c)) {
         return c->latched ? ACK_LATCHED : ACK_NOT_ACTIVE;
     }
-    if (c->mode == MODE_BENCH && (m->mask == 0 || m->mask & (m->mask - 1u))) {
+    bool one = m->mask != 0 && (m->mask & (m->mask - 1u)) == 0 && m->mask >> c->limits->joints == 0;
+    if (c->mode == MODE_BENCH && !one) {
         return ACK_ONE_JOINT;
     }
     if (t_us == 0 || !core_sync_valid(c)) {
@@ -181,6 +192,8 @@ static void on_motion(core *c, const frame *f) {
     for (uint32_t j = 0; j < c->limits->joints; j++) {
         if (m.mask >> j & 1u) {
             c->target[j] = m.item[j].target;
+        } else if (c->mode == MODE_BENCH) { /* the joint that was moved before comes to rest */
+            c->target[j] = c->limits->joint[j].velocity_joint ? 0 : c->outputs.target[j];
         }
     }
 }
@@ -242,6 +255,7 @@ static void count_gap(core *c, uint8_t seq) {
 void core_handle(core *c, const uint8_t *body, size_t size) {
     if (body[0] < SMP_LIMIT) {
         if (c->port.smp != NULL) {
+            c->quiet_us = c->now_us + QUIET_US;
             c->port.smp(c->port.context, body, size);
         }
         return;
@@ -250,6 +264,7 @@ void core_handle(core *c, const uint8_t *body, size_t size) {
         c->counters.rx_bad++;
         return;
     }
+    c->rx_started &= body[0] != MSG_HELLO; /* a host that begins anew counts anew */
     count_gap(c, body[1]);
     frame f = {.type = body[0], .seq = body[1], .payload = body + HEADER_SIZE,
                .size = size - HEADER_SIZE};

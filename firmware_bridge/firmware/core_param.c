@@ -28,7 +28,7 @@ uint32_t core_param_set(core *c, uint16_t id, int32_t value) {
     if (id >= PARAMS) {
         return ACK_NO_PARAM;
     }
-    if (core_driving(c)) {
+    if (core_driving(c) || c->outputs.enable) { /* a stop ramp needs its current */
         return ACK_BAD_MODE;
     }
     if (value < ROWS[id].low || value > ROWS[id].high) {

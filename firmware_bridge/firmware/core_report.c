@@ -2,6 +2,8 @@
 #include "bytes.h"
 #include "core.h"
 
+#define HOST_GONE_US 3000000
+
 void core_send_body(core *c, const uint8_t *body, size_t size) {
     if (c->tx_used + FRAME_SIZE(size) > CORE_TX_SIZE) {
         c->counters.tx_dropped++; /* nobody reads: what is new is lost, what is queued stays whole */
@@ -105,7 +107,9 @@ static void send_health(core *c) {
 }
 
 void core_report(core *c, uint64_t number) {
-    bool open = c->session != 0; /* a host that speaks another schema could read none of it */
+    /* A host that speaks another schema could read none of it, one that is gone need not, and an
+     * update must not have to pick its answers out of it. */
+    bool open = c->session != 0 && c->now_us >= c->quiet_us && core_host_age_us(c) < HOST_GONE_US;
     if (number % (c->limits->control_period_us / TICK_US) == 0) {
         if (open) {
             send_imu(c);

@@ -6,9 +6,13 @@
 #define SENSORS_STALE_US 50000
 #define SENSORS_LOST_US 500000
 #define IMU_GAP_US 10000
-#define OPPOSING_US 40000
-#define STALLED_US 44000
-#define CONTACT_US 44000
+/* A stop within 50 ms of its cause: these, and a brake that takes 20 ms from full speed. */
+#define OPPOSING_US 16000
+#define STALLED_US 12000
+#define START_US 44000 /* a wheel that has not moved yet may take longer */
+#define CONTACT_US 20000
+#define SHOVE_US 12000
+#define SHOVE_PERMILLE 300 /* of the current limit */
 #define OVERCURRENT_US 20000
 #define BROWN_OUT_TICKS 20
 #define HEALTHY_US 1000000 /* since boot, before an image on trial may be confirmed */
@@ -125,6 +129,32 @@ static bool held(const core *c, uint16_t *count, bool condition, uint32_t time_u
 
 static int32_t absolute(int32_t x) { return x < 0 ? -x : x; }
 
+/* Current against measured acceleration: pushed for so long without gaining so much speed. */
+static bool resisted(const core *c, push_watch *w, bool pushed, int32_t speed, int32_t gain,
+                     uint32_t time_us) {
+    if (w->count == 0 || speed < w->least) {
+        w->least = speed;
+    } else if (speed - w->least > gain) {
+        w->least = speed;
+        w->count = 0;
+    }
+    return held(c, &w->count, pushed, time_us);
+}
+
+/* Pushed hard; or pushed as commanded, and yet far behind the command: something is in the way. */
+static bool contact(core *c, uint32_t j, int32_t wanted, int32_t top) {
+    joint_watch *w = &c->watch[j];
+    int32_t limit = core_current_ma(c, j);
+    int32_t current = c->sensors.current_ma[j];
+    int32_t push = c->mode == MODE_ACTIVE ? absolute(current) : 0;
+    int32_t speed = current < 0 ? -c->sensors.velocity[j] : c->sensors.velocity[j];
+    int32_t behind = (current < 0 ? -wanted : wanted) - speed;
+    bool hard = push > limit * c->param[PARAM_CONTACT_PERMILLE] / 1000;
+    bool shoved = push > limit * SHOVE_PERMILLE / 1000 && behind > top / 10;
+    bool stuck = resisted(c, &w->contact, hard, speed, top / 20, CONTACT_US);
+    return resisted(c, &w->shoved, shoved, speed, top / 50, SHOVE_US) || stuck;
+}
+
 static void watch_wheel(core *c, uint32_t j) {
     const joint_limit *limit = &c->limits->joint[j];
     joint_watch *w = &c->watch[j];
@@ -132,21 +162,18 @@ static void watch_wheel(core *c, uint32_t j) {
     int32_t top = (int32_t)(limit->velocity_max * nano / 1000000); /* 1e-3 rad/s */
     int32_t wanted = (int32_t)(c->outputs.target[j] * nano / 1000000);
     int32_t measured = c->sensors.velocity[j];
+    bool opposite = (wanted < 0) != (measured < 0);
     bool driven = absolute(wanted) > top / 10;
-    bool against = driven && absolute(measured) > top / 10 && (wanted < 0) != (measured < 0);
+    bool against = opposite && absolute(wanted) > top / 20 && absolute(measured) > top / 20;
     if (held(c, &w->opposing, against, OPPOSING_US)) {
         core_latch(c, FAULT_OPPOSING, STOP_CUT, j);
     }
-    if (held(c, &w->stalled, driven && absolute(measured) < top / 80, STALLED_US)) {
+    w->moved = driven && (w->moved || (!opposite && absolute(measured) > top / 10));
+    bool still = driven && absolute(measured) < top / 80;
+    if (held(c, &w->stalled, still, w->moved ? STALLED_US : START_US)) {
         core_latch(c, FAULT_STALLED, STOP_CUT, j);
     }
-    int32_t strong = core_current_ma(c, j) * c->param[PARAM_CONTACT_PERMILLE] / 1000;
-    bool pushing = c->mode == MODE_ACTIVE && absolute(c->sensors.current_ma[j]) > strong;
-    if (w->contact == 0 || absolute(measured - w->contact_velocity) > top / 20) {
-        w->contact_velocity = measured;
-        w->contact = 0;
-    }
-    if (held(c, &w->contact, pushing, CONTACT_US)) {
+    if (contact(c, j, wanted, top)) {
         core_latch(c, FAULT_CONTACT, STOP_ZERO, j);
     }
 }
@@ -168,16 +195,16 @@ static void watch_joints(core *c) {
     }
 }
 
-static uint64_t heartbeat_age_us(const core *c) {
+uint64_t core_host_age_us(const core *c) {
     return c->session ? c->now_us - c->heartbeat_us : UINT64_MAX;
 }
 
 static bool host_silent(const core *c) {
-    return heartbeat_age_us(c) > (uint64_t)c->param[PARAM_HEARTBEAT_STOP_MS] * 1000;
+    return core_host_age_us(c) > (uint64_t)c->param[PARAM_HEARTBEAT_STOP_MS] * 1000;
 }
 
 static void watch_host(core *c) {
-    if (heartbeat_age_us(c) > HEARTBEAT_LOST_US && c->mode != MODE_SAFE) {
+    if (core_host_age_us(c) > HEARTBEAT_LOST_US && c->mode != MODE_SAFE) {
         if (core_driving(c)) {
             core_latch(c, FAULT_HEARTBEAT, STOP_RAMP, 0);
         }

@@ -29,7 +29,8 @@ static int64_t root(int64_t x) {
 }
 
 void limit_start(const joint_limit *limit, limit_state *state, int32_t measured) {
-    state->position = limit->velocity_joint ? 0 : measured * INT64_C(1000000000);
+    int64_t start = bounded(measured, -LIMIT_REACH, LIMIT_REACH);
+    state->position = limit->velocity_joint ? 0 : start * INT64_C(1000000000);
     state->velocity = 0;
     state->acceleration = 0;
 }

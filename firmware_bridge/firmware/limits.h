@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #define LIMIT_JOINTS 16
+#define LIMIT_REACH 32767 /* counts that MOTION carries; a joint measured further out starts there */
 
 typedef struct {
     uint32_t velocity_joint;

@@ -5,21 +5,25 @@
 /* Called in the middle of a frame: the reset itself comes when the bytes at hand are done. */
 static void on_reboot(void *context, uint8_t target) {
     (void)target; /* there is no loader here: the application starts again */
-    ((core *)context)->port.context = NULL;
+    ((core *)context)->port.reboot = NULL;
+}
+
+static void begin(core *c, const limit_table *limits, plant *p, const core_identity *identity,
+                  uint64_t clock_start_us) {
+    core_init(c, limits, p, identity, clock_start_us);
+    c->port.reboot = on_reboot;
+    c->port.context = c;
 }
 
 static void restart(core *c) {
     core_identity identity = c->identity;
-    core_port port = c->port;
-    port.context = c;
     identity.boot_id++;
     identity.reset_cause = RESET_CAUSE_SOFTWARE;
     uint8_t tx[CORE_TX_SIZE]; /* a board sends its answer before it resets */
     size_t used = c->tx_used;
     memcpy(tx, c->tx, used);
     core_park(c);
-    core_init(c, c->limits, c->plant, &identity, c->now_us);
-    c->port = port;
+    begin(c, c->limits, c->plant, &identity, c->now_us);
     memcpy(c->tx, tx, used);
     c->tx_used = used;
 }
@@ -28,8 +32,12 @@ void lockstep_init(core *c, const limit_table *limits, plant *p, uint64_t clock_
                    uint32_t boot_id, const uint8_t *uid) {
     core_identity identity = {.boot_id = boot_id};
     memcpy(identity.uid, uid, sizeof identity.uid);
-    core_init(c, limits, p, &identity, clock_start_us);
+    begin(c, limits, p, &identity, clock_start_us);
 }
+
+void lockstep_identify(core *c, const core_identity *identity) { c->identity = *identity; }
+
+void lockstep_port(core *c, const core_port *port) { c->port = *port; }
 
 void lockstep_run(core *c, uint64_t until_us) {
     while (c->next_tick_us <= until_us) {
@@ -40,17 +48,10 @@ void lockstep_run(core *c, uint64_t until_us) {
 
 void lockstep_receive(core *c, const uint8_t *data, uint32_t size) {
     core_receive(c, c->now_us, data, size);
-    if (c->port.reboot == on_reboot && c->port.context == NULL) {
+    if (c->port.context == c && c->port.reboot == NULL) {
         restart(c);
     }
 }
-
-void lockstep_can_reboot(core *c) {
-    c->port.reboot = on_reboot;
-    c->port.context = c;
-}
-
-void lockstep_log(core *c, uint8_t level, const char *text) { core_log(c, level, text); }
 
 uint32_t lockstep_transmit(core *c, uint8_t *out, uint32_t space) {
     size_t size;

@@ -6,10 +6,10 @@
 
 void lockstep_init(core *c, const limit_table *limits, plant *p, uint64_t clock_start_us,
                    uint32_t boot_id, const uint8_t *uid);
+void lockstep_identify(core *c, const core_identity *identity);
+void lockstep_port(core *c, const core_port *port); /* what only a port can do, from the caller */
 void lockstep_run(core *c, uint64_t until_us);
 void lockstep_receive(core *c, const uint8_t *data, uint32_t size);
 uint32_t lockstep_transmit(core *c, uint8_t *out, uint32_t space); /* returns bytes moved */
-void lockstep_can_reboot(core *c); /* REBOOT starts this core again; until then it is refused */
-void lockstep_log(core *c, uint8_t level, const char *text);
 
 #endif

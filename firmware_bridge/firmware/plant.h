@@ -41,7 +41,8 @@ typedef struct {
     uint8_t enable; /* motor enable line */
     uint8_t led_mode;
     uint8_t led_rgb[3];
-    uint8_t pad[3];
+    uint8_t brake; /* 1: the wheels' brakes, where a body has them; without enable they fall in by themselves */
+    uint8_t pad[2];
 } plant_outputs;
 
 typedef struct {

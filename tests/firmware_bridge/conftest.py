@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
 import numpy as np
 import pytest
 
@@ -14,6 +19,18 @@ from firmware_bridge.transport import LockstepTransport
 from runtime.body import load_body
 
 ALL = 0xFFFF
+
+
+def load(name: str) -> ModuleType:
+    """A module of this folder, which is no package, by its name."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+load("oracle")
+Wire = load("wire").Wire
 
 
 @pytest.fixture(scope="session")
@@ -123,6 +140,17 @@ class Rig:
 @pytest.fixture
 def rig(table: LimitTable) -> Rig:
     return Rig(table)
+
+
+@pytest.fixture
+def wire(table: LimitTable) -> Wire:
+    """The core with a test's hands on every byte (`wire.py`)."""
+    return Wire(table)
+
+
+@pytest.fixture(scope="session")
+def make_wire() -> type[Wire]:
+    return Wire
 
 
 @pytest.fixture(scope="session")

@@ -13,16 +13,23 @@ def crc(data: bytes) -> int:
 
 
 def cobs(data: bytes) -> bytes:
+    """Cheshire and Baker, "Consistent Overhead Byte Stuffing" (1999), block by block.
+
+    A block of 254 bytes without a zero stands alone (code FF): no zero follows it, and none is
+    added when the data end with it.
+    """
     out = bytearray()
-    blocks = data.split(b"\0")
-    for index, block in enumerate(blocks):
-        while len(block) >= 254:
-            out += b"\xff" + block[:254]
-            block = block[254:]
-            if not block and index == len(blocks) - 1:
-                return bytes(out)  # a full block at the end needs no empty one behind it
-        out.append(len(block) + 1)
-        out += block
+    pieces = data.split(b"\0")
+    for index, piece in enumerate(pieces):
+        while len(piece) > 254:
+            out += b"\xff" + piece[:254]
+            piece = piece[254:]
+        if len(piece) == 254:
+            out += b"\xff" + piece
+            if index < len(pieces) - 1:
+                out += b"\x01"  # the zero that a full block cannot carry
+        else:
+            out += bytes([len(piece) + 1]) + piece
     return bytes(out)
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import struct
-import sys
-from pathlib import Path
 
 import numpy as np
+import oracle
 import pytest
 
 from firmware_bridge import protocol
@@ -16,11 +14,6 @@ from firmware_bridge.codec import Decoder, Encoder
 from firmware_bridge.dissect import dissect
 from firmware_bridge.native import library
 from firmware_bridge.protocol import MESSAGES, MOTION, Repeat
-
-_spec = importlib.util.spec_from_file_location("oracle", Path(__file__).parent / "oracle.py")
-oracle = importlib.util.module_from_spec(_spec)
-sys.modules["oracle"] = oracle
-_spec.loader.exec_module(oracle)
 
 TYPES = {"B": "u1", "b": "i1", "H": "u2", "h": "i2", "I": "u4", "i": "i4", "Q": "u8"}
 RANGES = {c: (int(np.iinfo(t).min), int(np.iinfo(t).max)) for c, t in TYPES.items()}

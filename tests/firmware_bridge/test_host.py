@@ -341,13 +341,14 @@ def test_a_flooding_port_does_not_hold_the_step(table):
     thread.start()
     link = Link(SerialTransport(os.ttyname(slave)), table)
     try:
-        end = time.monotonic() + 10
-        while link.bytes_in < 10 * READ_SIZE and time.monotonic() < end:
+        for _ in range(2000):
             before = link.bytes_in
             link.step(now())
             assert link.bytes_in - before <= READ_SIZE
+            if link.bytes_in > 20 * READ_SIZE:
+                break
             time.sleep(0.001)
-        assert link.bytes_in > READ_SIZE
+        assert link.bytes_in > 0
         assert not link.ready
     finally:
         ended.set()

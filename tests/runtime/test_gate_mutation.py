@@ -84,7 +84,9 @@ def states_of(gate: Gate) -> list[int]:
 def agrees(lib: ctypes.CDLL) -> bool:
     raw = packed_limits(load_body("companion").limit_table())
     buffer = ctypes.create_string_buffer(raw, len(raw))
-    limits = [ctypes.c_void_p(ctypes.addressof(buffer) + TABLE.size + j * JOINT.size) for j in range(6)]
+    limits = [
+        ctypes.c_void_p(ctypes.addressof(buffer) + TABLE.size + j * JOINT.size) for j in range(6)
+    ]
     lib.limit_step.restype = ctypes.c_bool
     for dt_ms in (1, 10):
         start, rows = walk(dt_ms, 1500)

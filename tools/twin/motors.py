@@ -7,13 +7,14 @@ import numpy as np
 
 from firmware_bridge.plant import Plant
 from runtime.body import Body
-from tools.twin.world import SHORT_BRAKE_KV, STEP_S, WHEEL_KV, Ids
+from tools.twin.world import BRAKE_N_M_S, SHORT_BRAKE_KV, STEP_S, WHEEL_KV, Ids
 
 WATCHDOG_STEPS = round(0.020 / STEP_S)
+BRAKE_STEPS = round(0.020 / STEP_S)  # until a brake's spring has come to its full force
 
 
 class Motors:
-    """Wheels run as velocity servos with a current limit; without power their windings brake.
+    """Wheels run as velocity servos with a current limit; without power windings and brakes hold them.
 
     Position joints are geared so high that without power they stay where they are.
     """
@@ -26,6 +27,13 @@ class Motors:
         self._wheels = np.array([j.command == "velocity" for j in joints])
         self._torque_per_ma = np.array([j.torque_constant_n_m_a / 1000 for j in joints])
         self._current_max = np.array([1000 * j.current_max_a for j in joints])
+        self._sign = np.ones(self._joints)
+        self._mirror = np.zeros(self._joints)  # a position joint turns about where it was swapped
+        self._blind = np.zeros(self._joints, bool)
+        self._wheel_v = list(ids.joint_v[:2])
+        self._drag = model.dof_damping[self._wheel_v].copy()
+        self._jammed = np.zeros(2, bool)
+        self._held_steps = np.zeros(2, np.int64)
         self._limits = b""
         self._tick = -1
         self._still_steps = WATCHDOG_STEPS
@@ -39,6 +47,7 @@ class Motors:
         self._still_steps = 0 if tick != self._tick else self._still_steps + 1
         self._tick = tick
         enabled = outputs.enable and self._still_steps < WATCHDOG_STEPS
+        self._brake(outputs.brake or not enabled)
         if enabled != self.enabled:
             self.enabled = enabled
             self._power(enabled)
@@ -47,6 +56,8 @@ class Motors:
                 data.ctrl[:] = np.where(self._wheels, 0.0, held)
         if enabled:
             np.multiply(outputs.target[: self._joints], self._scale, out=data.ctrl)
+            data.ctrl *= self._sign
+            data.ctrl += self._mirror
             limits = outputs.current_limit_ma.tobytes()
             if limits != self._limits:
                 self._limits = limits
@@ -57,11 +68,37 @@ class Motors:
         held = data.qpos[list(self._ids.joint_q)]
         data.ctrl[:] = np.where(self._wheels, 0.0, held)
 
+    def _brake(self, on: bool) -> None:
+        """Brakes (and what jams a wheel) take hold with the square of the time, and let go at once."""
+        held = self._jammed | on
+        if not held.any() and not self._held_steps.any():
+            return
+        self._held_steps = np.where(held, np.minimum(self._held_steps + 1, BRAKE_STEPS), 0)
+        brake = BRAKE_N_M_S * (self._held_steps / BRAKE_STEPS) ** 2
+        self._model.dof_damping[self._wheel_v] = self._drag + brake
+
+    def jam(self, wheel: int, on: bool) -> None:
+        """Something is stuck in a wheel: it turns no more."""
+        self._jammed[wheel] = on
+
+    def swap(self, joint: int, on: bool, data: mujoco.MjData) -> None:
+        """Swap a motor's wires: what was forwards is backwards."""
+        here = data.qpos[self._ids.joint_q[joint]]
+        self._sign[joint] = -1.0 if on else 1.0
+        self._mirror[joint] = 2 * here if on and not self._wheels[joint] else 0.0
+
+    def unplug(self, joint: int, on: bool) -> None:
+        """A wheel's speed loop without its encoder never comes to the end of its error."""
+        self._blind[joint] = on
+        self._power(self.enabled)
+
     def _power(self, on: bool) -> None:
         """Servo gain with power; a short-circuited motor without."""
         gain = WHEEL_KV if on else SHORT_BRAKE_KV
         self._model.actuator_gainprm[self._wheels, 0] = gain
         self._model.actuator_biasprm[self._wheels, 2] = -gain
+        if on:
+            self._model.actuator_biasprm[self._wheels & self._blind, 2] = 0.0
 
     def _limit_torque(self, limit_ma: np.ndarray) -> None:
         """A firmware may lower the current limit below the body's, never raise it above."""

@@ -22,6 +22,7 @@ HEAD_ENCODER_COUNTS = 4096
 VELOCITY_UNIT = 1e-3  # rad/s
 WHEEL_POSITION_UNIT = 1e-4  # rad
 RANGE_NONE = 0xFFFF
+FLOORLESS_M = 0.01  # a cliff sensor further above the floor than this sees none
 RANGE_MAX_M = 2.5
 RANGE_RAYS = 13
 IDLE_POWER_W = 9.0
@@ -80,6 +81,11 @@ class Sensors:
         self._velocity = sensors["velocity_mrad_s"][:n]
         self._current = sensors["current_ma"][:n]
         self._seq = 0
+        self._every_cliff = (1 << len(body.inputs.cliff)) - 1
+        self._lost_floor_m = body.geometry.wheel_radius_m + FLOORLESS_M
+        self._unplugged = np.zeros(n, bool)
+        self.edge = 0  # cliff sensors that look over an edge, one bit each
+        self.sag_v = 0.0  # how far the battery has collapsed
         self._charge = 0.93
         self._groups = np.zeros(6, np.uint8)
         self._groups[[SEEN, ROOM, HULL]] = 1
@@ -119,18 +125,31 @@ class Sensors:
         np.clip(measured[:6], -self._limit, self._limit, out=measured[:6])
         self._gyro[:] = measured[:3]
         self._accel[:] = measured[3:6]
-        self._position[:] = np.rint(
-            np.floor(measured[6 : 6 + n] * self._to_encoder) * self._to_position
-        )
-        self._velocity[:] = np.rint(measured[6 + n : 6 + 2 * n])
+        position = np.rint(np.floor(measured[6 : 6 + n] * self._to_encoder) * self._to_position)
+        velocity = np.rint(measured[6 + n : 6 + 2 * n])
+        if self._unplugged.any():
+            position[self._unplugged] = self._position[self._unplugged]
+            velocity[self._unplugged] = 0
+        self._position[:], self._velocity[:] = position, velocity
         self._current[:] = measured[6 + 2 * n :]
         self._seq = (self._seq + 1) & 0xFFFFFFFF
         pressed = bool(raw[self._ids.bumper_sensor] > 0)
         sensors = self._plant.sensors
         sensors["imu_seq"] = self._seq
         sensors["bumper"] = pressed
+        lifted = data.qpos[2] > self._lost_floor_m
+        sensors["cliff"] = (self._every_cliff if lifted else self.edge) & self._every_cliff
         self._plant.write_sensors()
         return pressed
+
+    def swap(self, joint: int, on: bool) -> None:
+        """A motor's current is measured as its driver sees it, wires swapped or not."""
+        at = 6 + 2 * self._joints + joint
+        self._gain[at] = -abs(self._gain[at]) if on else abs(self._gain[at])
+
+    def unplug(self, joint: int, on: bool) -> None:
+        """An encoder that says nothing more: its last position stands, and no speed."""
+        self._unplugged[joint] = on
 
     def measure_slowly(self, data: mujoco.MjData, dt_s: float) -> None:
         """Range and battery, fifty times a second; published by the next `measure`."""
@@ -145,7 +164,7 @@ class Sensors:
         volts = 14.0 + 2.6 * self._charge
         amps = power_w / volts
         self._charge = max(0.0, self._charge - amps * dt_s / (5.0 * 3600))
-        sensors["battery_mv"] = int(1000 * (volts - amps * CELL_OHM))
+        sensors["battery_mv"] = int(1000 * (volts - amps * CELL_OHM - self.sag_v))
         sensors["battery_ma"] = min(int(1000 * amps), 32767)
         sensors["soc"] = int(100 * self._charge)
 

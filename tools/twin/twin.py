@@ -10,6 +10,7 @@ Everything random comes from the seed, split by purpose, so equal seeds give equ
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mujoco
@@ -21,6 +22,8 @@ from calibration.store import CameraRecord, CameraResult
 from firmware_bridge.plant import Plant
 from runtime.body import Body
 from tools.twin.camera import RayCamera
+from tools.twin.faults import At, Faults
+from tools.twin.hands import Hands
 from tools.twin.motors import Motors
 from tools.twin.people import People, Walker
 from tools.twin.scenario import Scenario
@@ -58,7 +61,11 @@ class Labels:
 
 
 class Twin:
-    """See the module's text; `start_ns` is the time of `reset`."""
+    """See the module's text; `start_ns` is the time of `reset`.
+
+    `faults` come at their times (`twin.faults` switches them by hand); on a `stand` the wheels turn
+    in the air and the cliff sensors see no floor.
+    """
 
     def __init__(
         self,
@@ -67,8 +74,11 @@ class Twin:
         plant: Plant,
         scenario: Scenario | None = None,
         start_ns: int = 0,
+        faults: Sequence[At] = (),
+        stand: bool = False,
     ) -> None:
         self.body, self.seed, self.plant = body, seed, plant
+        self._schedule, self._stand = faults, stand
         self.scenario = scenario or Scenario()
         self._start_ns = start_ns
         self._label_index: npt.NDArray[np.int64] | None = None
@@ -86,6 +96,9 @@ class Twin:
         self.people = People(people_rng, self.scene, self.scenario)
         self.motors = Motors(self.body, self.model, self.ids, self.plant)
         self.sensors = Sensors(self.body, self.model, self.ids, self.plant, imu_rng)
+        self.hands = Hands(self.ids)
+        self.tyre_friction = float(self.model.geom_friction[self.ids.wheel_geom[0], 0])
+        self.faults = Faults(self, self._schedule)
         self.camera = RayCamera(self.model, self.ids, self.body, self.scene, camera_rng)
         self.now_ns = self._start_ns
         self.steps = 0
@@ -98,6 +111,8 @@ class Twin:
         data = self.data
         if "head_pitch" in self.body.joint_names:
             data.qpos[self.ids.joint_q[self.body.joint_names.index("head_pitch")]] = START_PITCH_RAD
+        if self._stand:
+            self.hands.take(data, at_once=True)
         self.motors.hold(data)
         self._place_people()
         mujoco.mj_step(self.model, data, SETTLE_STEPS)
@@ -122,6 +137,9 @@ class Twin:
             self.people.step(dt_s, (float(data.qpos[0]), float(data.qpos[1])))
             self._place_people()
             self.sensors.measure_slowly(data, dt_s)
+        self.faults.step(self.now_ns)
+        if self.hands.holding:
+            self.hands.step(data)
         self.motors.drive(data)
         mujoco.mj_step(self.model, data)
         if self.sensors.measure(data):

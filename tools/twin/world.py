@@ -3,7 +3,8 @@
 Geom groups: 0 seen by the camera, 1 walls and floor (the camera meets them in closed form, the
 range sensor by ray), 2 people's collision hulls (range sensor only), 3 the robot itself.
 Collision: bit 1 is the floor with wheels and caster, bit 2 everything else with the bumper ring,
-so a pressed ring is the only way the robot can touch anything but the floor.
+so a pressed ring is the only way the robot can touch anything but the floor; bit 4 is a low block
+under the ring's edge that only a wheel meets (a fault, `faults.py`; parked below the floor).
 """
 
 from __future__ import annotations
@@ -29,9 +30,11 @@ CHASSIS_COM_X_M, CHASSIS_COM_Z_M = -0.02, -0.03
 CASTER_RADIUS_M = 0.03
 WHEEL_KV = 1.0  # N m s/rad: 20 ms time constant with the body's weight
 SHORT_BRAKE_KV = 0.4  # kt^2 / R: what a short-circuited motor does without power
+BRAKE_N_M_S = 50.0  # a wheel's spring-applied brake: falls in without power, or when told
 HEAD_KP, HEAD_KV = 20.0, 0.55
 EAR_KP, EAR_KV = 2.0, 0.06
-SEEN, ROOM, HULL, ROBOT = 0, 1, 2, 3
+SEEN, ROOM, HULL, ROBOT, HIDDEN = 0, 1, 2, 3, 4
+BLOCK_HALF_M, BLOCK_HEIGHT_M = 0.05, 0.034  # the ring's lower edge is 35 mm above the floor
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,10 @@ class Ids:
     trunk_mocap: tuple[int, ...]  # per person
     hull_mocap: tuple[int, ...]
     legs_mocap: tuple[tuple[int, int], ...]
+    wheel_geom: tuple[int, ...]
+    block_mocap: tuple[int, ...]  # per wheel
+    hands_mocap: int
+    hands: int  # the weld between hands and base
 
 
 def build(body: Body, scene: Scene, mount_rad: tuple[float, float]) -> tuple[mujoco.MjModel, Ids]:
@@ -78,8 +85,11 @@ def _xml(body: Body, scene: Scene, mount_rad: tuple[float, float]) -> str:
 <worldbody>
 <geom name="floor" type="plane" size="5 5 .1" friction=".8 .005 .0001" group="{ROOM}"
  contype="1" conaffinity="0"/>
-{_walls()}{obstacles}{people}{_robot(body, scene, mount_rad)}
+{_walls()}{obstacles}{people}{_robot(body, scene, mount_rad)}{_blocks()}
+<body name="hands" mocap="true"/>
 </worldbody>
+<equality><weld name="hands" body1="hands" body2="base" relpose="0 0 0 1 0 0 0" active="false"/>
+</equality>
 <actuator>{"".join(_actuator(j) for j in joints)}</actuator>
 <sensor><gyro site="imu"/><accelerometer site="imu"/>{sensors}
 <contact name="bumper" geom1="ring" num="1" data="found"/></sensor>
@@ -93,6 +103,16 @@ def _walls() -> str:
         f'pos="{x * ROOM_HALF_M} {y * ROOM_HALF_M} 0" zaxis="{-x} {-y} 0" group="{ROOM}" '
         'contype="2" conaffinity="0"/>'
         for i, (x, y) in enumerate(sides)
+    )
+
+
+def _blocks() -> str:
+    """One low block per wheel: what a bumper does not see."""
+    return "".join(
+        f'<body name="block{i}" mocap="true" pos="0 0 -1"><geom name="block{i}" type="box" '
+        f'size="{BLOCK_HALF_M} .02 {BLOCK_HEIGHT_M / 2}" group="{HIDDEN}" contype="4" '
+        'conaffinity="0"/></body>'
+        for i in range(2)
     )
 
 
@@ -170,7 +190,7 @@ def _wheel(joint: Joint, y_m: float, radius_m: float) -> str:
         'frictionloss=".03"/>'
         f'<inertial pos="0 0 0" mass="{WHEEL_KG}" diaginertia=".0006 .0011 .0006"/>'
         # a crowned tyre touches the floor in one point
-        f'<geom type="sphere" size="{radius_m}" group="{ROBOT}" contype="0" conaffinity="1" '
+        f'<geom name="{joint.name}" type="sphere" size="{radius_m}" group="{ROBOT}" contype="0" conaffinity="5" '
         'friction="1.2 .01 .0001"/></body>'
     )
 
@@ -226,6 +246,10 @@ def _ids(model: mujoco.MjModel, body: Body, people: int) -> Ids:
             )
             for i in range(people)
         ),
+        wheel_geom=tuple(int(model.geom(j.name).id) for j in body.joint[:2]),
+        block_mocap=tuple(int(mocap[model.body(f"block{i}").id]) for i in range(2)),
+        hands_mocap=int(mocap[model.body("hands").id]),
+        hands=int(model.equality("hands").id),
     )
 
 

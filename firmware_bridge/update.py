@@ -1,0 +1,296 @@
+"""The host's end of an update: `smpclient` over the link's own framing.
+
+smpclient does the protocol; this adds what is ours: a framing that steps over telemetry on the same
+port, the board's own group, and an upload that goes on after a broken link.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from smp import error as smp_error
+from smp import image_management, message
+from smpclient import SMPClient
+from smpclient.exceptions import SMPClientException, SMPUploadError
+from smpclient.generics import SMPRequest
+from smpclient.generics import error as is_error
+from smpclient.requests.image_management import ImageStatesRead, ImageStatesWrite
+from smpclient.requests.os_management import EchoWrite, ResetWrite
+from smpclient.transport import SMPTransportDisconnected
+from smpclient.transport.serial import Cobs, SMPSerialRawTransport
+
+from firmware_bridge.errors import UpdateError
+from firmware_bridge.protocol import MAX_SMP, SMP_LIMIT, ResetCause
+
+GROUP = 66  # firmware/boot/smp.h
+ERASE_TIMEOUT_S = 20.0  # a sector of 128 KiB takes an STM32 up to four seconds
+RETRIES = 5
+LOST = (TimeoutError, SMPTransportDisconnected, SMPClientException, OSError)
+
+T = TypeVar("T")
+
+
+class LinkFraming:
+    """COBS and CRC as smpclient's own `Cobs`, but frames that are no SMP are stepped over."""
+
+    def __init__(self) -> None:
+        self._cobs = Cobs()
+
+    def encode(self, data: bytes) -> Iterator[bytes]:
+        """Wire bytes of an SMP message."""
+        return self._cobs.encode(data)
+
+    def feed(self, data: bytes) -> None:
+        """Bytes that came."""
+        self._cobs.feed(data)
+
+    def take(self) -> bytes | None:
+        """The next SMP message."""
+        while (frame := self._cobs.take()) is not None:
+            if frame[0] < SMP_LIMIT:
+                return bytes(frame)
+        return None
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self._cobs.reset()
+
+
+class InfoReadRequest(message.ReadRequest):
+    """The board, who serves, and what stands in its slots."""
+
+    _GROUP_ID = GROUP
+    _COMMAND_ID = 0
+
+
+class InfoReadResponse(message.ReadResponse):
+    """See firmware/boot/smp.c, on_companion()."""
+
+    _GROUP_ID = GROUP
+    _COMMAND_ID = 0
+
+    hardware: str
+    uid: bytes
+    application: bool
+    driving: bool
+    slot: int
+    trial: bool
+    schema_crc: int
+    reset_cause: int
+    refused: str
+    refused_slot: int
+    verdicts: list[str]
+
+
+class InfoErrorV2(smp_error.ErrorV2[smp_error.MGMT_ERR]):
+    """Never sent by our boards, but smpclient wants to know."""
+
+    _GROUP_ID = GROUP
+
+
+class InfoRead(InfoReadRequest):
+    """Request with its answers."""
+
+    _Response = InfoReadResponse
+    _ErrorV1 = smp_error.ErrorV1
+    _ErrorV2 = InfoErrorV2
+
+
+class ForcedStatesWriteRequest(image_management.ImageStatesWriteRequest):
+    """An image state write that also allows an older image."""
+
+    force: bool = True
+
+
+class ForcedStatesWrite(ForcedStatesWriteRequest):
+    """Request with its answers."""
+
+    _Response = image_management.ImageStatesWriteResponse
+    _ErrorV1 = image_management.ImageManagementErrorV1
+    _ErrorV2 = image_management.ImageManagementErrorV2
+
+
+@dataclass(frozen=True, slots=True)
+class BoardInfo:
+    """What a board says of itself; `refused` is why its last update did not get through."""
+
+    hardware: str
+    uid: str
+    application: bool
+    driving: bool
+    slot: int
+    trial: bool
+    schema: int
+    reset_cause: ResetCause
+    refused: str
+    refused_slot: int
+    verdicts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotImage:
+    """A valid image in a slot."""
+
+    slot: int
+    version: str
+    sha256: bytes
+    active: bool
+    confirmed: bool
+    pending: bool
+
+
+def uid_text(uid: bytes) -> str:
+    """As `Identity.uid`: plain text where it is text, else hex."""
+    plain = uid.rstrip(b"\0")
+    text = plain.decode("ascii", "replace")
+    return text if plain and plain.isascii() and text.isprintable() else uid.hex()
+
+
+class UpdatePort:
+    """One board's update server behind a serial port; UpdateError says what it refused."""
+
+    def __init__(self, port: str, baud: int = 921_600, timeout_s: float = 2.5) -> None:
+        self.port, self._baud, self._timeout_s = port, baud, timeout_s
+        self._loop = asyncio.new_event_loop()
+        self._client: SMPClient | None = None
+
+    def __enter__(self) -> UpdatePort:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._disconnect()
+        self._loop.close()
+
+    def info(self) -> BoardInfo:
+        """What the board says of itself."""
+        r = self._request(InfoRead())
+        return BoardInfo(
+            hardware=r.hardware, uid=uid_text(r.uid), application=r.application,
+            driving=r.driving, slot=r.slot, trial=r.trial, schema=r.schema_crc,
+            reset_cause=ResetCause(min(r.reset_cause, max(ResetCause))),
+            refused=r.refused, refused_slot=r.refused_slot, verdicts=tuple(r.verdicts),
+        )  # fmt: skip
+
+    def images(self) -> list[SlotImage]:
+        """The valid images."""
+        return _slots(self._request(ImageStatesRead()))
+
+    def echo(self, text: str) -> str:
+        """What a board answers to an echo."""
+        return str(self._request(EchoWrite(d=text)).r)
+
+    def test(self, digest: bytes, force: bool = False) -> list[SlotImage]:
+        """Ask for one trial boot of an image."""
+        request = (
+            ForcedStatesWrite(hash=digest, force=True) if force else ImageStatesWrite(hash=digest)
+        )
+        return _slots(self._request(request))
+
+    def confirm(self) -> list[SlotImage]:
+        """Keep the running image."""
+        return _slots(self._request(ImageStatesWrite(confirm=True)))
+
+    def reset(self) -> None:
+        """Reset the board; its port stays."""
+        self._request(ResetWrite())
+        self._disconnect()
+
+    def upload(self, data: bytes, progress: Callable[[int], None]) -> None:
+        """Upload an image, told in bytes; a link that breaks is taken up where it was."""
+        tries, furthest = 0, 0
+        while True:
+            try:
+                for done in self._upload_once(data):
+                    progress(done)
+                    tries = tries if done <= furthest else 0
+                    furthest = max(furthest, done)
+                return
+            except SMPUploadError as error:
+                raise UpdateError(f"upload: the board refused: {_why(error.args[0])}") from error
+            except LOST as error:
+                tries += 1
+                self._disconnect()
+                if tries > RETRIES:
+                    raise UpdateError(
+                        f"upload: the link broke at {furthest} of {len(data)} bytes and stayed away "
+                        f"({_sentence(error)}); check cable and power, then run it again: it goes on there"
+                    ) from error
+
+    def _upload_once(self, data: bytes) -> Iterator[int]:
+        steps = self._connected().upload(data, first_timeout_s=ERASE_TIMEOUT_S)
+        try:
+            while True:
+                yield self._loop.run_until_complete(anext(steps))
+        except StopAsyncIteration:
+            return
+        finally:
+            self._loop.run_until_complete(steps.aclose())  # type: ignore[attr-defined]
+
+    def _request(self, request: SMPRequest[Any, Any, Any]) -> Any:
+        """One request, again once after a lost link."""
+        for last in (False, True):
+            try:
+                reply = self._run(self._connected().request(request))
+                break
+            except LOST as error:
+                self._disconnect()
+                if last:
+                    raise UpdateError(
+                        f"port {self.port}: no update server answers ({_sentence(error)}); is it a "
+                        "board of ours, with power? `companion doctor` lists ports"
+                    ) from error
+        if is_error(reply):
+            raise UpdateError(f"the board refused: {_why(reply)}")
+        return reply
+
+    def _connected(self) -> SMPClient:
+        if self._client is None:
+            transport = SMPSerialRawTransport(
+                mtu=MAX_SMP, framing=LinkFraming(), baudrate=self._baud, exclusive=True
+            )
+            self._client = SMPClient(transport, self.port, timeout_s=self._timeout_s)
+            self._run(self._client.connect())
+        return self._client
+
+    def _disconnect(self) -> None:
+        if self._client is not None:
+            client, self._client = self._client, None
+            try:
+                self._run(client.disconnect())
+            except LOST:
+                pass  # it is gone already
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._loop.run_until_complete(work)
+
+
+def _slots(reply: image_management.ImageStatesReadResponse) -> list[SlotImage]:
+    return [
+        SlotImage(
+            i.slot, i.version, bytes(i.hash or b""),
+            bool(i.active), bool(i.confirmed), bool(i.pending),
+        )
+        for i in reply.images
+    ]  # fmt: skip
+
+
+def _why(reply: object) -> str:
+    """The board's own sentence."""
+    reason = getattr(reply, "rsn", None)
+    return (
+        str(reason)
+        if reason
+        else f"code {getattr(reply, 'rc', None) or getattr(reply, 'err', reply)}"
+    )
+
+
+def _sentence(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text.split(" waiting for request")[0][:120] or type(error).__name__

@@ -1,0 +1,355 @@
+"""What the core says of itself: flags, ring, counters, IMU batches, battery, faults."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from oracle import encode
+
+from firmware_bridge import protocol
+from firmware_bridge.protocol import Ack, Fault, LedMode, Mode, StateFlag
+
+COLOUR = {
+    LedMode.DISARMED: [24, 24, 24],
+    LedMode.ARMED: [0, 40, 160],
+    LedMode.MOVING: [0, 160, 40],
+    LedMode.STOPPED: [200, 0, 0],
+    LedMode.FAULT: [220, 90, 0],
+}
+
+
+def ring(wire) -> LedMode:
+    shown = LedMode(wire.out.led_mode)
+    dark = wire.out.led_rgb.tolist() == [0, 0, 0]
+    assert dark or wire.out.led_rgb.tolist() == COLOUR[shown]
+    assert not dark or shown is LedMode.FAULT
+    return shown
+
+
+def test_ring_in_every_mode(wire):
+    wire.run(2)
+    assert ring(wire) is LedMode.DISARMED
+    wire.opened().arm(Mode.IDLE)
+    assert ring(wire.run(1)) is LedMode.DISARMED
+    for mode in (Mode.ACTIVE, Mode.BENCH):
+        wire.armed(mode)
+        assert ring(wire.run(1)) is LedMode.ARMED
+        wire.move({2: 500})
+        assert ring(wire.run(10)) is LedMode.MOVING  # the head moves too
+        wire.move({2: 500}, ttl_ms=200)
+        wire.until(lambda: ring(wire) is LedMode.ARMED)
+        assert wire.arm(Mode.IDLE) is Ack.OK
+
+
+def test_ring_shows_a_stop_ramp_as_motion(wire):
+    wire.rolling(5000).commands = None
+    wire.arm(Mode.SAFE)
+    assert ring(wire.run(75)) is LedMode.MOVING
+    assert wire.wheels == [5000 - 75 * 66] * 2
+    assert ring(wire.run(1)) is LedMode.DISARMED
+    assert wire.wheels == [0, 0]
+
+
+@pytest.mark.parametrize("name", ["stop_input", "estop"])
+def test_ring_is_red_for_a_stop(wire, name):
+    wire.rolling()
+    if name == "estop":
+        wire.estop()
+    else:
+        wire.sensors["stop_input"] = 0
+        wire.sense()
+    for _ in range(1000):
+        assert ring(wire.run(1)) is LedMode.STOPPED
+
+
+@pytest.mark.parametrize("fault", [Fault.BUMPER, Fault.CLIFF, Fault.LIFT])
+def test_ring_blinks_at_2_hz_for_a_fault(wire, fault):
+    wire.rolling()
+    name, bits = (
+        ("bumper", 1) if fault is Fault.BUMPER else ("cliff", 3 if fault is Fault.LIFT else 1)
+    )
+    wire.sensors[name] = bits
+    wire.run(2)
+    for _ in range(1500):
+        assert ring(wire.run(1)) is LedMode.FAULT
+        dark = not wire.out.led_rgb.any()
+        assert dark == bool(wire.mcu_us // 250_000 % 2)
+
+
+def test_ring_of_a_stop_beside_a_fault_is_red(wire):
+    wire.rolling().sensors["bumper"] = 1
+    wire.run(2)
+    assert ring(wire) is LedMode.FAULT
+    wire.estop()
+    assert ring(wire.run(1)) is LedMode.STOPPED
+
+
+def test_flags(wire):
+    wire.run(2).hello()
+    assert wire.flags == StateFlag.SESSION
+    wire.sync()
+    assert wire.flags == StateFlag.SESSION | StateFlag.SYNCED
+    wire.armed()
+    still = StateFlag.SESSION | StateFlag.SYNCED | StateFlag.ENABLED
+    assert wire.flags == still | StateFlag.STOPPING
+    wire.commands = {0: 5000, 1: 0}
+    wire.run(20)
+    assert wire.flags == still | StateFlag.MOVING
+    wire.commands = None
+    wire.run(90)
+    assert wire.flags == still | StateFlag.STOPPING | StateFlag.TTL_EXPIRED
+    wire.estop()
+    wire.run(301)
+    assert wire.flags == StateFlag.SESSION | StateFlag.SYNCED | StateFlag.LATCHED
+
+
+def test_health_counts(wire):
+    wire.opened().run(1)
+    wire.seq = 250
+    wire.sync()  # a gap of some frames
+    before = health(wire)
+    wire.give(b"\x05garbage\x00")
+    wire.give(b"\x01" * 2000 + b"\x00")
+    wire.seq = wire.seq + 3 & 0xFF
+    wire.give(encode(bytes(253).replace(b"\0", b"\x21")))  # too long for one of ours
+    wire.give(encode(b"\x21\x01"))  # too short
+    wire.send(protocol.ARM, 0, 0, 0, 0, seq=wire.seq)
+    wire.seq += 1
+    wire.give(encode(b"\x77" + bytes(9)))  # a type that is none
+    after = health(wire)
+    assert after["rx_bad"] - before["rx_bad"] == 4
+    assert after["rx_overrun"] - before["rx_overrun"] == 1
+
+
+def health(wire) -> dict[str, int]:
+    wire.forget()
+    while not wire.frames(protocol.HEALTH):
+        wire.run(1)
+    return wire.last(protocol.HEALTH)
+
+
+def test_rx_ok_counts_frames(wire):
+    wire.opened().beating = False
+    before = health(wire)["rx_ok"]
+    for _ in range(5):
+        wire.sync()
+    assert health(wire)["rx_ok"] == before + 5
+
+
+@pytest.mark.parametrize("gap", [1, 2, 200, 255])
+@pytest.mark.parametrize("first", [3, 250])
+def test_rx_lost_counts_gaps_in_the_sequence(wire, gap, first):
+    wire.opened().beating = False
+    wire.seq = first - 1 & 0xFF
+    wire.hello()
+    wire.sync()
+    assert health(wire)["rx_lost"] == 0
+    wire.seq = wire.seq + gap & 0xFF
+    wire.sync()
+    assert health(wire)["rx_lost"] == gap
+    wire.sync()
+    assert health(wire)["rx_lost"] == gap
+
+
+def test_a_host_that_begins_anew_lost_nothing(wire):
+    wire.opened().seq = 100
+    wire.hello(nonce=1)
+    wire.seq = 3
+    wire.hello(nonce=2)
+    wire.sync()
+    assert health(wire)["rx_lost"] == 0
+
+
+def test_an_update_frame_has_no_sequence(wire):
+    wire.opened()
+    wire.give(encode(b"\x08\x63\x63\x63"))
+    wire.sync()
+    assert health(wire)["rx_lost"] == 0
+
+
+@pytest.mark.parametrize(("late_us", "ticks"), [(999, 0), (1000, 1), (4300, 4), (49_999, 49)])
+def test_a_late_tick_is_caught_up_and_counted(wire, late_us, ticks):
+    wire.opened().run(10 - wire.us // 1000 % 10)
+    before, count = health(wire), wire.out.tick_count
+    wire.beating = False
+    wire.us += 1000 + late_us
+    wire.lib.core_run(wire.core, wire.mcu_us)
+    assert wire.out.tick_count == count + 1 + ticks
+    after = health(wire)
+    assert after["catch_up"] - before["catch_up"] == ticks
+    assert after["late_max_us"] == late_us
+    wire.us += 1000
+    wire.lib.core_run(wire.core, wire.mcu_us)
+    assert health(wire)["late_max_us"] == late_us  # the worst so far
+
+
+@pytest.mark.parametrize(("late_us", "told"), [(49_999, 5), (59_999, 5), (60_000, 4), (70_000, 4)])
+def test_reports_of_long_ago_are_not_made(wire, late_us, told):
+    """A tick that is 50 ms late or more reports nothing."""
+    wire.opened().run(10 - wire.us // 1000 % 10)
+    wire.forget()
+    start = wire.us
+    wire.us += 1000 + late_us
+    wire.lib.core_run(wire.core, wire.mcu_us)
+    times = [
+        f.t_us - (wire.firmware.clock_start_us & 0xFFFFFFFF) for f in wire.frames(protocol.STATE)
+    ]
+    due = [t for t in range(start + 10_000, wire.us + 1, 10_000) if wire.us - t < 50_000]
+    assert times == due
+    assert len(due) >= told - 1
+
+
+def test_bytes_see_no_tick_before_their_time(wire):
+    """A stop that arrives late finds all due ticks done."""
+    wire.rolling(5000)
+    data = encode(bytes([protocol.ESTOP.type, wire.seq, 0, 0, 0, 0, 1]))
+    count = wire.out.tick_count
+    wire.us += 5000
+    wire.lib.core_receive(wire.core, wire.mcu_us, data, len(data))
+    assert wire.out.tick_count == count + 5
+    assert wire.wheels == [5000, 5000]
+    wire.commands = None
+    assert wire.run(1).wheels == [5000 - 66] * 2
+
+
+def test_imu_batches(wire):
+    wire.opened()
+    wire.run(-(wire.us // 1000) % 10).forget()
+    values = [0.0, 1.0, -1.0, 100.0, -100.0]
+    sent = []
+
+    def shake():
+        if wire.us // 1000 % 2 == 0:
+            step = wire.us // 2000 % 5
+            wire.sensors["accel_m_s2"] = (values[step], 9.81, -values[step])
+            wire.sensors["gyro_rad_s"] = (0.0004, -0.0006, 3 * values[step])
+            sent.append(values[step])
+            wire.plant.write_sensors()
+
+    wire.before_tick = shake
+    wire.run(10)
+    (batch,) = wire.frames(protocol.IMU)
+    assert batch.fields == {"n": 5, "flags": 0, "temperature": 0}
+    assert [i["dt_us"] for i in batch.items] == [0, 2000, 4000, 6000, 8000]
+    assert batch.t_us == wire.mcu_us - 8000 & 0xFFFFFFFF
+    for item, value in zip(batch.items, sent, strict=True):
+        assert item["accel"] == (counts(value / 0.005), 1962, counts(-value / 0.005))
+        assert item["gyro"] == (0, -1, counts(3 * value / 0.001))
+
+
+def counts(value: float) -> int:
+    return int(np.clip(np.sign(value) * np.floor(abs(value) + 0.5), -32767, 32767))
+
+
+@pytest.mark.parametrize(("value", "count"), [(163.835, 32767), (163.84, 32767), (-163.84, -32767),
+                                              (1e30, 32767), (-1e30, -32767), (0.0124, 2), (0.0126, 3),
+                                              (-0.0124, -2), (-0.0126, -3)])  # fmt: skip
+def test_imu_rounds_and_saturates(wire, value, count):
+    wire.sensors["accel_m_s2"] = (value, 0, 0)
+    wire.opened().run(20)
+    assert wire.frames(protocol.IMU)[-1].items[-1]["accel"] == (count, 0, 0)
+
+
+def test_a_repeated_sample_is_flagged(wire):
+    wire.opened()
+    wire.run(-(wire.us // 1000) % 10 + 2).forget()
+    wire.sensing = False
+    wire.run(2)
+    wire.sensing = True
+    wire.run(6)
+    assert wire.frames(protocol.IMU)[-1].fields["flags"] == 1
+    wire.forget().run(10)
+    assert wire.frames(protocol.IMU)[-1].fields["flags"] == 0
+
+
+def test_a_session_begins_with_a_fresh_batch(wire):
+    """Nobody took the batches before it: they are dropped, period by period."""
+    wire.run(500)
+    wire.hello()
+    wire.run(10)
+    assert wire.frames(protocol.IMU)[0].fields["n"] == 5
+
+
+@pytest.mark.parametrize("hz", [50, 100, 200])
+def test_imu_and_state_stand_back_to_back(make_wire, table, hz):
+    wire = make_wire(dataclasses.replace(table, control_hz=hz, imu_hz=5 * hz)).opened()
+    wire.run(100).forget()
+    wire.run(200)
+    imu, state = wire.frames(protocol.IMU), wire.frames(protocol.STATE)
+    assert len(imu) == len(state) == hz // 5
+    assert [s.seq for s in state] == [(i.seq + 1) & 0xFF for i in imu]
+    assert all(i.fields["n"] == 5 for i in imu)
+
+
+def test_state_tells_the_sensors(wire):
+    s = wire.sensors
+    s["range_mm"], s["bumper"], s["cliff"] = 777, 5, 2
+    s["position"][:6] = (1, -2, 3, -4, 5, -6)
+    s["current_ma"][:6] = (10, -20, 30, -40, 50, -60)
+    wire.ideal = False
+    s["velocity_mrad_s"][:6] = (32767, 32768, -32767, -32768, 7, 1 << 30)
+    wire.opened().run(20)
+    state = wire.frames(protocol.STATE)[-1]
+    assert (state.fields["range_mm"], state.fields["bumper"], state.fields["cliff"]) == (777, 5, 2)
+    assert state.fields["stop_ok"] == 1
+    assert [i["position"] for i in state.items] == [1, -2, 3, -4, 5, -6]
+    assert [i["current"] for i in state.items] == [10, -20, 30, -40, 50, -60]
+    assert [i["velocity"] for i in state.items] == [32767, 32767, -32767, -32767, 7, 32767]
+
+
+def test_a_body_without_range_sees_nothing(make_wire, table):
+    wire = make_wire(dataclasses.replace(table, has_range=False))
+    wire.sensors["range_mm"] = 777
+    assert wire.opened().state()["range_mm"] == 0xFFFF
+
+
+def test_power_sums_what_was_drawn(wire):
+    s = wire.sensors
+    s["battery_mv"], s["battery_ma"], s["soc"], s["temperature_c"] = 14_000, 30_000, 55, -7
+    wire.opened()
+    wire.run(20_000)
+    drawn = wire.frames(protocol.POWER)[-1].fields
+    assert (drawn["voltage"], drawn["current"]) == (14_000, 30_000)
+    assert (drawn["soc"], drawn["temperature"]) == (55, -7)
+    assert abs(drawn["used"] - 14 * 30 * 20 / 3.6) < 30  # mWh
+    s["battery_ma"] = -30_000  # on the charger nothing is given back
+    wire.run(20_000)
+    assert abs(wire.frames(protocol.POWER)[-1].fields["used"] - drawn["used"]) < 30
+    assert wire.frames(protocol.IMU)[-1].fields["temperature"] == -700
+
+
+def test_rates_of_the_slow_reports(wire):
+    wire.opened().run(1000)
+    wire.forget().run(2000)
+    assert len(wire.frames(protocol.FAULT)) == 2
+    assert len(wire.frames(protocol.HEALTH)) == 2
+    assert len(wire.frames(protocol.POWER)) == 10
+
+
+def test_faults_are_told_with_the_tick_that_finds_them(wire):
+    wire.rolling().forget()
+    wire.sensors["bumper"] = 1
+    wire.sense()
+    wire.run(1)
+    assert len(wire.frames(protocol.FAULT)) == 1
+    wire.forget().run(5)
+    assert wire.frames(protocol.FAULT) == []
+    wire.sensors["bumper"] = 0
+    wire.run(2)
+    assert len(wire.frames(protocol.FAULT)) == 1
+    assert wire.active == 0
+
+
+def test_a_port_that_is_not_emptied_loses_the_newest_whole(wire):
+    wire.opened()
+    for ms in range(2000):
+        wire.us += 1000
+        wire.firmware.run(wire.mcu_us)
+        if ms % 50 == 0:
+            wire.beat()
+    data = wire.firmware.transmit()
+    assert 8192 - 300 < len(data) <= 8192
+    assert data.endswith(b"\0")
+    assert health(wire)["tx_dropped"] > 100

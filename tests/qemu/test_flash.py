@@ -1,0 +1,98 @@
+"""`companion flash` against the emulated board, as a person runs it; and a run through the ARM image."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from firmware_bridge.signing import DEVELOPMENT_KEY, sign
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def companion(tmp_path):
+    env = {
+        **os.environ,
+        "XDG_DATA_HOME": str(tmp_path / "data"),
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+    }
+
+    def run(*arguments: str, timeout: float = 150) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "tools.companion", *map(str, arguments)],
+            capture_output=True, text=True, cwd=ROOT, env=env, timeout=timeout, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    return run
+
+
+def passports(tmp_path: Path) -> list[dict]:
+    file = tmp_path / "data" / "companion" / "passports" / "qemu-board-1.json"
+    return json.loads(file.read_text())["entries"] if file.is_file() else []
+
+
+def test_flash_confirms_and_a_second_one_does_nothing(bench, firmware, companion, tmp_path):
+    bench.info()
+    image = firmware["0.2.0"].image
+    first = companion("flash", "--port", bench.qemu.port, "--operator", "tech", image)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "runs 0.1.0" in first.stdout and "confirmed: 0.2.0 runs" in first.stdout
+    assert "100 %" in first.stdout
+    again = companion("flash", "--port", bench.qemu.port, image, "--json")
+    assert again.returncode == 0 and json.loads(again.stdout)["result"] == "up to date"
+    (entry,) = passports(tmp_path)
+    assert (entry["kind"], entry["result"], entry["operator"]) == ("flash", "confirmed", "tech")
+    assert entry["facts"]["before"] == "0.1.0" and entry["facts"]["version"] == "0.2.0"
+    label = (tmp_path / "data/companion/passports/qemu-board-1.html").read_text()
+    assert "qemu-board-1" in label and "<svg" in label
+
+
+def test_an_image_that_does_not_start_is_rolled_back_with_the_reason(
+    bench, dead_image, companion, tmp_path
+):
+    bench.info()
+    result = companion("flash", "--port", bench.qemu.port, dead_image, "--json")
+    told = json.loads(result.stdout)
+    assert result.returncode == 1 and told["result"] == "rolled back"
+    assert told["reason"] == "not confirmed" and told["after"] == "0.1.0"
+    assert passports(tmp_path)[-1]["result"] == "rolled back"
+
+
+def test_refused_before_the_first_byte(bench, firmware, board, companion, tmp_path):
+    other = tmp_path / "other.bin"
+    program = firmware["0.2.0"].program.read_bytes()
+    sign(
+        program,
+        msgspec.structs.replace(board, hardware="companion-other"),
+        "0.2.0",
+        DEVELOPMENT_KEY,
+        other,
+    )
+    bench.info()
+    before = bench.memory.read_slot(1)
+    result = companion("flash", "--port", bench.qemu.port, other)
+    assert result.returncode == 1 and "wrong hardware" in result.stderr
+    junk = tmp_path / "junk.bin"
+    junk.write_bytes(b"hello")
+    result = companion("flash", "--port", bench.qemu.port, junk)
+    assert result.returncode == 1 and "no signed firmware image" in result.stderr
+    assert bench.memory.read_slot(1) == before and bench.running() == "0.1.0"
+
+
+def test_the_whole_twin_drives_through_the_arm_image(firmware, companion, tmp_path):
+    report = tmp_path / "report.json"
+    result = companion(
+        "run", "--firmware", "qemu", "--headless", "--duration", "10",
+        "--record", tmp_path / "run", "--report", report, timeout=200,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    told = json.loads(report.read_text())
+    assert told["firmware"] == "qemu" and told["commands_sent"] > 500
+    assert told["mode_final"] == "active" and told["frames"] > 150

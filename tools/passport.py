@@ -1,0 +1,164 @@
+"""A board's passport: who it is and all that was done to it. One JSON file per uid, and a label.
+
+It lies in `/var/lib/companion/passports` on a robot, else under the user's data folder, and is only
+ever appended to: entries are added under a lock and the file is replaced whole.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import html
+import io
+import os
+import re
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from runtime.errors import RuntimeFault
+
+LABEL_MM = (62, 29)  # a common roll of label printers
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was done: `result` in a word, `facts` in numbers and names."""
+
+    kind: str  # flash | blank | bringup
+    date: str  # UTC, ISO 8601
+    operator: str
+    tool: str
+    result: str
+    facts: dict[str, Any]
+
+
+class Passport(msgspec.Struct, frozen=True, kw_only=True):
+    """A board and its entries, oldest first."""
+
+    schema: int
+    uid: str
+    hardware: str
+    entries: tuple[Entry, ...] = ()
+
+    def newest(self, kind: str) -> Entry | None:
+        """The last entry of a kind."""
+        return next((e for e in reversed(self.entries) if e.kind == kind), None)
+
+
+def passports_folder() -> Path:
+    """Where passports lie."""
+    system = Path("/var/lib/companion/passports")
+    if system.is_dir() and os.access(system, os.W_OK):
+        return system
+    data = os.environ.get("XDG_DATA_HOME", "")
+    root = Path(data) if data else Path.home() / ".local" / "share"
+    return root / "companion" / "passports"
+
+
+def operator_name(asked: str = "") -> str:
+    """Who does it: as asked, else the login name."""
+    if asked:
+        return asked
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # an account without a name
+        return f"uid {os.getuid()}"
+
+
+def passport_path(uid: str) -> Path:
+    """The file of a board; a uid that is no file name is spelt in hex."""
+    plain = uid if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", uid) else uid.encode().hex()
+    return passports_folder() / f"{plain}.json"
+
+
+def read_passport(uid: str) -> Passport | None:
+    """The passport of a board; RuntimeFault when its file cannot be read as one."""
+    path = passport_path(uid)
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Passport)
+    except FileNotFoundError:
+        return None
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise RuntimeFault(
+            f"passport {path}: {error}; move it away to begin a new one, nothing was changed"
+        ) from error
+
+
+def append(
+    uid: str, hardware: str, kind: str, result: str, facts: dict[str, Any], operator: str = ""
+) -> Path:
+    """Add an entry and print a new label; the passport's path."""
+    path = passport_path(uid)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    entry = Entry(
+        kind=kind, date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        operator=operator_name(operator),
+        tool=f"companion {metadata.version('companion-controller')}", result=result, facts=facts,
+    )  # fmt: skip
+    with (path.parent / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        old = read_passport(uid) or Passport(schema=1, uid=uid, hardware=hardware)
+        new = Passport(schema=1, uid=uid, hardware=hardware, entries=(*old.entries, entry))
+        _replace(path, msgspec.json.format(msgspec.json.encode(new), indent=2))
+        _replace(path.with_suffix(".html"), label(new).encode())
+    return path
+
+
+def _replace(path: Path, data: bytes) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def label(passport: Passport) -> str:
+    """A label to print: who the board is, what runs on it, and whether its bring-up passed."""
+    flashed = next(
+        (
+            e
+            for e in reversed(passport.entries)
+            if e.kind in ("flash", "blank") and e.result == "confirmed"
+        ),
+        None,
+    )
+    bringup = passport.newest("bringup")
+    lines = [
+        ("board", passport.hardware),
+        ("uid", passport.uid),
+        (
+            "firmware",
+            f"{flashed.facts.get('version', '?')} {str(flashed.facts.get('sha256', ''))[:8]}"
+            if flashed
+            else "none",
+        ),
+        ("bring-up", f"{bringup.result} {bringup.date[:10]}" if bringup else "not done"),
+    ]
+    rows = "".join(f"<tr><th>{k}</th><td>{html.escape(str(v))}</td></tr>" for k, v in lines)
+    width, height = LABEL_MM
+    return (
+        "<!doctype html><meta charset=utf-8><title>Companion board label</title>"
+        f"<style>@page{{size:{width}mm {height}mm;margin:0}}body{{margin:0}}"
+        f".l{{box-sizing:border-box;width:{width}mm;height:{height}mm;padding:2mm;display:flex;gap:2mm;"
+        "align-items:center;font:2.6mm/1.35 sans-serif;overflow:hidden}.l svg{width:22mm;height:22mm;flex:none}"
+        "th{text-align:left;padding-right:1.5mm;font-weight:400;color:#555}td{font-weight:600;word-break:break-all}"
+        "b{font-size:3.4mm}</style>"
+        f"<div class=l>{_code(passport)}<div><b>Companion</b><table cellspacing=0 cellpadding=0>{rows}</table></div></div>\n"
+    )
+
+
+def _code(passport: Passport) -> str:
+    """The uid as a QR code, where the library for it is there."""
+    try:
+        import segno
+    except ImportError:
+        return ""
+    out = io.BytesIO()
+    segno.make(f"companion:{passport.hardware}:{passport.uid}", error="m").save(
+        out, kind="svg", xmldecl=False, svgns=True, nl=False, border=1
+    )
+    return out.getvalue().decode()
