@@ -16,9 +16,11 @@ from collections.abc import Iterable
 
 SLOT_NS = 100_000_000  # once settled, the quickest of each way per slot is kept
 WINDOW = 128  # slots: 12.8 s, in which an RC oscillator's skew hardly wanders
-SETTLED = 50  # exchanges before the clock counts as synchronised
-SKEW_SPAN_S = 0.25  # a slope over less is noise, and not needed for so short a time
-TILT = 0.15  # a slope must widen the gap by this part of what it moves the ends: few do by chance
+SETTLED = 75  # exchanges after which the clock is known on any wire
+QUICK = 25  # exchanges after which it is on a wire whose mean round trip is so close to its best:
+CALM_NS = 500_000
+SKEW_SPAN_S = 0.1  # a slope over less is noise, and not needed for so short a time
+TILT = 0.2  # a slope must widen the gap by this part of what it moves the ends: few do by chance
 SURE_SPAN_S = 5.0  # from here on a skew is known to some 20 ppm under 5 ms of jitter
 VALID_NS = 10_000_000_000
 TOLERANCE_NS = 2_000_000  # bounds that cross by more come from a jump, or from a broken frame
@@ -43,6 +45,8 @@ class ClockSync:
         self._origin_ns = (0, 0)
         self._last_ns = self._slot_ns = 0
         self._jumps = 0
+        self._rtt_ns = (0.0, 0.0)  # sum of all round trips, and the shortest
+        self.settled = False  # the clock is known
         self.count = 0
         self.base_ns = 0
         self.offset_ns = 0
@@ -62,7 +66,7 @@ class ClockSync:
         self.count += 1
         self._last_ns = t0_ns
         slope = self.skew_ppb
-        if self.count > SETTLED and t0_ns - self._slot_ns < SLOT_NS:
+        if self.settled and t0_ns - self._slot_ns < SLOT_NS:
             self._up[-1] = min(self._up[-1], up, key=lambda p: p[1] - slope * p[0])
             self._down[-1] = max(self._down[-1], down, key=lambda p: p[1] - slope * p[0])
             return
@@ -70,10 +74,18 @@ class ClockSync:
         self._up.append(up)
         self._down.append(down)
         self._fit(t0_ns)
+        self._settle(up[1] - down[1])
+
+    def _settle(self, rtt_ns: float) -> None:
+        total, best = self._rtt_ns
+        total, best = total + rtt_ns, rtt_ns if self.count == 1 else min(best, rtt_ns)
+        self._rtt_ns = total, best
+        enough = QUICK if total / self.count - best < CALM_NS else SETTLED
+        self.settled = self.settled or self.count >= enough
 
     def valid(self, now_ns: int) -> bool:
         """Settled, and the last exchange is younger than 10 s."""
-        return self.count >= SETTLED and now_ns - self._last_ns < VALID_NS
+        return self.settled and now_ns - self._last_ns < VALID_NS
 
     def mcu_us(self, now_ns: int) -> int:
         """MCU time [us] at a host time."""
@@ -107,7 +119,7 @@ class ClockSync:
     def _impossible(self, up: Point, down: Point) -> bool:
         """Whether this exchange crosses what the others say; many in a row begin anew."""
         slack = [up[1] - down[1] + self.skew_ppb * (down[0] - up[0])]
-        if self.count >= SETTLED:
+        if self.settled:
             slack += [up[1] - self._line(up[0]), self._line(down[0]) - down[1]]
         if min(slack) > -TOLERANCE_NS:
             self._jumps = 0

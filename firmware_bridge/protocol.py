@@ -244,7 +244,7 @@ SESSION = Field("session", "I")
 RADIAN = 1e-4  # scale of STATE.position of velocity joints
 MILLI = 1e-3
 
-HELLO = Message(0x20, "hello", "on connect", "every 200 ms until answered; a new nonce opens a new session "
+HELLO = Message(0x20, "hello", "on connect", "every 100 ms until answered; a new nonce opens a new session "
     "and disarms; other major or schema: only SMP and ESTOP are heard",
     (Field("major", "B"), Field("minor", "B"), Field("nonce", "I"), Field("schema", "I")))
 SYNC_REQ = Message(0x21, "sync_req", "100 Hz for 4 s, then 50 Hz", "sync is invalid after 10 s without",

@@ -9,13 +9,13 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
-from firmware_bridge.clock_sync import SETTLED as EXCHANGES
+from firmware_bridge.clock_sync import QUICK, SETTLED
 from firmware_bridge.telemetry import LinkState
 
 MS: Final = 1_000_000
-HELLO_NS: Final = 200 * MS  # between tries, in every state without a session
+HELLO_NS: Final = 100 * MS  # between tries, in every state without a session
 REOPEN_NS: Final = 200 * MS
-QUIET_NS: Final = 200 * MS  # a session this quiet: is it still there? HELLO with its own nonce
+QUIET_NS: Final = 150 * MS  # a session this quiet: is it still there? HELLO with its own nonce
 LOST_NS: Final = 1000 * MS  # a session this quiet is over
 SYNC_FAST_NS: Final = 10 * MS
 SYNC_FAST_FOR_NS: Final = 4000 * MS
@@ -29,7 +29,7 @@ class Event(Enum):
     ANSWERED = "HELLO_ACK: a session"
     REFUSED = "HELLO_ACK: another schema or body"
     RESTARTED = "HELLO_ACK: a session, but not ours: the MCU restarted"
-    SETTLED = f"{EXCHANGES} exchanges: the clock is known"
+    SETTLED = f"{QUICK} to {SETTLED} exchanges: the clock is known"
     UNTIMED = "the clock jumped, or its skew is above 2 %"
     SILENT = "no good frame for 1 s"
     PORT_LOST = "reading or writing fails"
@@ -61,10 +61,10 @@ NEXT: Final = {
 }
 
 WAITS: Final = {
-    _S.HELLO: "HELLO every 200 ms",
-    _S.SYNCING: "SYNC_REQ every 10 ms; HELLO every 200 ms once quiet for 200 ms",
-    _S.READY: "SYNC_REQ every 10 ms for 4 s, then 20 ms; HELLO every 200 ms once quiet for 200 ms",
-    _S.MISMATCH: "HELLO every 200 ms; ESTOP and SMP still work",
+    _S.HELLO: "HELLO every 100 ms",
+    _S.SYNCING: "SYNC_REQ every 10 ms; HELLO every 100 ms once quiet for 150 ms",
+    _S.READY: "SYNC_REQ every 10 ms for 4 s, then 20 ms; HELLO every 100 ms once quiet for 150 ms",
+    _S.MISMATCH: "HELLO every 100 ms; ESTOP and SMP still work",
     _S.DISCONNECTED: "opens the port every 200 ms",
 }
 

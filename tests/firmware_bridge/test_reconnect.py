@@ -107,10 +107,10 @@ def line(table):
 
 @pytest.mark.parametrize(("seed", "skew_ppm"), [(1, 0), (2, 100), (3, -100), (4, 10_000)])
 def test_clock_p99_under_asymmetric_jitter(line, seed, skew_ppm):
-    """0.2 to 5 ms, drawn for each chunk and way: within 200 us from 1 s after the session on."""
+    """0.2 to 5 ms, drawn for each chunk and way: within 200 us from 1 s after READY on."""
     rig = line(seed=seed, skew_ppm=skew_ppm, delay_ns=(200_000, 5_000_000)).ready()
-    rig.run(500)
-    assert np.abs(rig.errors).max() < 1500
+    rig.run(1000)
+    assert np.abs(rig.errors).max() < 1000
     rig.errors.clear()
     rig.run(12_000)
     assert np.percentile(np.abs(rig.errors), 99) < 200
@@ -289,7 +289,7 @@ def test_silent_port(line):
     rig.wire.cut()
     rig.run(10_000)
     assert rig.state is LinkState.HELLO
-    assert 48 <= rig.wire.to_mcu.frames <= 51
+    assert 98 <= rig.wire.to_mcu.frames <= 101
     rig.wire.mend()
     assert rig.run(1000, lambda: rig.link.ready)
 
@@ -348,7 +348,7 @@ def test_one_percent_of_bytes_hurt(line, faults, seed):
     assert sent - before - status.frames == status.lost > 500
     health = rig.link.health
     assert health.rx_bad > 100
-    assert rig.wire.to_mcu.frames - health.rx_ok - health.rx_lost in range(0, 60)  # since HEALTH
+    assert rig.wire.to_mcu.frames - health.rx_ok - health.rx_lost in range(0, 180)  # since HEALTH
 
 
 @pytest.mark.parametrize("seed", range(4))

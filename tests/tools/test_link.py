@@ -153,7 +153,7 @@ def test_watch_only_some_with_their_bytes(say, port: str) -> None:
 
 def test_watch_on_a_terminal_keeps_a_table(monkeypatch, say) -> None:
     monkeypatch.setattr(link_watch, "on_terminal", lambda: True)
-    code, out, _ = say("link", "watch", "--firmware", "host", "--duration", "1")
+    code, out, _ = say("link", "watch", "--firmware", "host", "--duration", "2")
     assert code == 0 and out.startswith("\x1b[2J\x1b[H")
     last = out.split("\x1b[H")[-1]
     assert "MCU host" in last and "ready" in last and "broken 0, lost 0" in last
