@@ -229,7 +229,7 @@ def _pins(value: object, place: str) -> list[tuple[str, str]]:
         return [
             found for key, v in value.items() for found in _pins(v, f"{place}.{key}".lstrip("."))
         ]
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [found for i, v in enumerate(value) for found in _pins(v, f"{place}[{i}]")]
     return []
 
