@@ -20,9 +20,9 @@ from firmware_bridge.board import Board
 from firmware_bridge.errors import LinkError
 from firmware_bridge.plant import Plant
 
+PSRAM_BASE = 0x2100_0000
 MEMORY_SIZE = 16 << 20
 PLANT_OFFSET = 0xF00000
-UID_OFFSET = 0x90000
 START_LOOKS = 100  # of 0.2 s each at most
 PR_SET_PDEATHSIG = 1
 
@@ -43,7 +43,7 @@ class EmulatedMemory:
 
     def __init__(self, path: Path, board: Board) -> None:
         self.path, self.board = path, board
-        self.base = board.nvm.base - 0x2100_0000
+        self.base = board.nvm.base - PSRAM_BASE
 
     @classmethod
     def create(cls, path: Path, board: Board, uid: bytes = b"qemu-board-1") -> EmulatedMemory:
@@ -54,7 +54,7 @@ class EmulatedMemory:
             for offset, size in memory._flash():
                 file.seek(offset)
                 file.write(b"\xff" * size)
-            file.seek(UID_OFFSET)
+            file.seek(board.memory.uid - PSRAM_BASE)
             file.write(uid.ljust(12, b"\0")[:12])
         return memory
 
