@@ -1,5 +1,8 @@
-"""The STM32F405 images on QEMU's F405 (netduinoplus2): not the board, but the chip's core and its USART. QEMU 7.2 has no core-coupled RAM and no unique id, so these two addresses are moved; it has no
-clock tree, flash controller, ADC or SPI either, so the bounded waits are what is tested of those."""
+"""The STM32F405 images on QEMU's F405 (netduinoplus2): the chip's core and its USART, not the board.
+
+QEMU 7.2 has no core-coupled RAM and no unique id, so these two addresses are moved; it has no clock
+tree, flash controller, ADC or SPI either, so the bounded waits are what is tested of those.
+"""
 
 from __future__ import annotations
 
