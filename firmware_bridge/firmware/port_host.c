@@ -120,9 +120,7 @@ static int open_pty(void) {
         return -1;
     }
     cfmakeraw(&settings);
-    cfsetispeed(&settings, line.speed);
-    cfsetospeed(&settings, line.speed);
-    if (tcsetattr(slave, TCSANOW, &settings) != 0 || fcntl(master, F_SETFL, O_NONBLOCK) != 0) {
+    if (tcsetattr(slave, TCSANOW, &settings) != 0 || !wire_set(&line, slave) || fcntl(master, F_SETFL, O_NONBLOCK) != 0) {
         return -1;
     }
     printf("%s\n", path);
