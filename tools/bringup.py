@@ -205,6 +205,6 @@ def _bench(
         prompt.step(bringup.say)
 
     try:
-        yield BringUp(Link(transport, table), table), pump, info.hardware
+        yield BringUp(Link(transport, table, now_ns), table), pump, info.hardware
     finally:
         transport.close()

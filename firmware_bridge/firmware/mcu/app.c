@@ -141,9 +141,9 @@ int main(void) {
     firmware.port = (core_port){.reboot = on_reboot, .smp = on_smp};
     for (;;) {
         mcu_feed();
-        uint64_t now = mcu_us();
-        mcu_sense(p, now);
+        mcu_sense(p, mcu_us());
         size_t size = serial_read(input, sizeof input);
+        uint64_t now = mcu_us(); /* after the read: what came in between must not be dated before */
         if (size) {
             core_receive(&firmware, now, input, size);
         }
