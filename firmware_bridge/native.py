@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
+from pathlib import Path
 
 from firmware_bridge.build import Target, build
 from firmware_bridge.errors import BuildError
@@ -74,8 +76,12 @@ FUNCTIONS: dict[str, tuple[object, tuple[object, ...]]] = {
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """The loaded library, built at first use; its functions carry their argument types."""
-    path = build(LIBRARY)
+    """The loaded library, built at first use; its functions carry their argument types.
+
+    COMPANION_LIBRARY names another build of it: with coverage, with sanitizers, a mutant.
+    """
+    other = os.environ.get("COMPANION_LIBRARY")
+    path = Path(other) if other else build(LIBRARY)
     try:
         loaded = ctypes.CDLL(str(path))
     except OSError as error:

@@ -298,6 +298,35 @@ def test_ears_and_all_sixteen_joints(table, make_wire):
     assert wire.refused is Ack.OK
 
 
+def test_sixteen_position_joints_stay_where_they_are(table, make_wire):
+    """The whole width of every table: the last joint's neighbour must not feel it."""
+    joints = tuple(dataclasses.replace(table.joints[2], name=f"joint{j}") for j in range(16))
+    wire = make_wire(dataclasses.replace(table, joints=joints))
+    wire.sensors["position"][:] = range(100, 1700, 100)
+    for mode in DRIVING:
+        wire.armed(mode).commands = {15: 2000}
+        wire.run(500)
+        assert wire.targets.tolist() == [*range(100, 1600, 100), 2000]
+        wire.commands = None
+        assert wire.arm(Mode.IDLE) is Ack.OK
+        wire.sensors["position"][15] = 2000
+        wire.run(300)
+
+
+def test_nothing_was_commanded_yet_whatever_the_clock_says(table, make_wire):
+    """A clock that has just begun: no command is as old as the robot."""
+    wire = make_wire(table, clock_start_us=0).armed()
+    assert wire.state()["age_ms"] == 0xFFFF
+    assert not wire.flags & StateFlag.TTL_EXPIRED
+
+
+@pytest.mark.parametrize("mode", DRIVING)
+def test_arming_forgives_an_imu_gap(wire, mode):
+    wire.opened().sensing = False
+    wire.run(20)
+    assert wire.arm(mode) is Ack.OK
+
+
 def test_park_cuts_at_once(wire):
     wire.rolling()
     wire.lib.core_park(wire.core)
