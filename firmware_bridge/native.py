@@ -66,6 +66,7 @@ FUNCTIONS: dict[str, tuple[object, tuple[object, ...]]] = {
     "core_park": (None, (_P,)),
     "core_log": (None, (_P, _U8, ctypes.c_char_p)),
     "core_send_body": (None, (_P, ctypes.c_char_p, ctypes.c_size_t)),
+    "core_flags": (_U32, (_P,)),
     "core_healthy": (_BOOL, (_P,)),
     "limit_start": (None, (_P, _P, _I32)),
     "limit_step": (_BOOL, (_P, _P, _I32, _I32)),

@@ -14,6 +14,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -30,14 +31,15 @@ NEAR = {
     "joints": "watch_wheel watch_joints contact resisted held absolute START_US CONTACT_US SHOVE_US "
     "SHOVE_PERMILLE OPPOSING_US STALLED_US OVERCURRENT_US",
     "stops": "watch_inputs core_latch core_watch",
-    "silence": "watch_host heartbeat_age_us host_silent core_healthy sensor_age_us core_sample "
+    "silence": "watch_host heartbeat_age_us host_silent core_healthy sensor_age_us "
     "BROWN_OUT_TICKS HEALTHY_US HEARTBEAT_LOST_US SENSORS_STALE_US SENSORS_LOST_US IMU_GAP_US",
-    "reports": "show core_flags core_run rounded add_imu_sample count_gap core_receive core_handle "
-    "tick TELEMETRY_LATE_US",
+    "ring": "show",
+    "reports": "core_flags core_run rounded add_imu_sample core_sample tick TELEMETRY_LATE_US",
+    "frames": "count_gap core_receive core_handle find acknowledge on_sync on_heartbeat",
     "modes": "may_arm on_arm on_clear on_hello core_leave core_start_pose BRAKE_US drive core_park",
     "motion": "may_move on_motion core_sync_valid TTL_MIN_MS FUTURE_US",
     "params": "known core_param_set core_param_send core_params_reset on_param_get on_param_set on_reboot",
-    "bench": "wheel_target core_current_ma BENCH_CURRENT_PERMILLE BENCH_SPEED_PERMILLE",
+    "bench": "within wheel_target core_current_ma BENCH_CURRENT_PERMILLE BENCH_SPEED_PERMILLE",
 }
 MODULE = {function: module for module, functions in NEAR.items() for function in functions.split()}
 
@@ -66,6 +68,7 @@ class Hunt:
     def report(
         self, session: pytest.Session, mutant: Mutant, items: dict[str, pytest.Item]
     ) -> None:
+        started = time.monotonic()
         library = self.workshop.library(mutant, "mutant")
         killer, result = None, "does not compile"
         if library:
@@ -75,6 +78,7 @@ class Hunt:
         if killer in items:
             self.killers = [killer, *(k for k in self.killers if k != killer)][:REMEMBERED]
         line = {"name": mutant.name, "key": mutant.key, "result": result, "killer": killer}
+        line["seconds"] = round(time.monotonic() - started, 2)
         print(json.dumps(line), flush=True)
 
     def order(self, mutant: Mutant, items: dict[str, pytest.Item]) -> list[pytest.Item]:

@@ -13,7 +13,7 @@ from firmware_bridge.native import LIBRARY
 
 MUTATED = ("limits.c", "core.c", "core_sense.c", "core_host.c", "core_param.c")
 # what C leaves undefined ends the child at once: an index too far, a shift too wide, an overflow
-TRAPS = ("-fsanitize=undefined", "-fsanitize-undefined-trap-on-error")
+TRAPS = ("-fsanitize=undefined,bounds-strict", "-fsanitize-undefined-trap-on-error")
 FLAGS = ("-std=c11", "-fPIC", "-ffp-contract=off", "-fno-math-errno", "-w")
 SWAPS = {
     "<": ("<=", ">="), ">": (">=", "<="), "<=": ("<", ">"), ">=": (">", "<"),
@@ -68,7 +68,7 @@ def mutants(file: str, text: str | None = None) -> list[Mutant]:
 
 
 TIES = {"<": "<=", ">": ">=", "<=": "<", ">=": ">"}
-CHOICES = ("magnitude", "smaller", "bounded", "absolute")
+CHOICES = ("magnitude", "smaller", "bounded", "absolute", "within", "harder", "rounded")
 
 
 def is_tie(m: Mutant) -> bool:

@@ -120,7 +120,7 @@ def test_a_wheel_that_has_not_moved_yet_may_take_longer(any_rate):
     wire.move(wire.commands)
     wire.until(lambda: wire.wheels[0] > 900)
     late = wire.until(lambda: not wire.enabled)
-    assert 44 - wire.sense_ms <= late <= 44
+    assert 44 - wire.sense_ms < late <= 44
     wire.commands = None
     assert wire.run(1).latched == Fault.STALLED
 
@@ -260,6 +260,17 @@ def test_losing_speed_while_pushing_hard_is_contact_from_the_first_sample(wire, 
     assert wire.latched == Fault.CONTACT
 
 
+def test_gain_counts_from_the_first_sample_of_the_push(wire):
+    wire.rolling(5000)
+    wire.ideal = False
+    wire.sensors["current_ma"][1] = 3201
+    for speed in (5000, 5200, *[5451] * 9):
+        wire.sensors["velocity_mrad_s"][1] = speed
+        wire.run(2)
+    assert wire.latched == 0
+    assert wire.run(2).latched == Fault.CONTACT
+
+
 def test_gain_counts_from_the_least_speed(wire):
     """A dip and the way out of it: 451 above the dip, not above the beginning."""
     wire.rolling(5000)
@@ -306,3 +317,18 @@ def test_a_coarse_scale_has_the_same_thresholds_in_rad_s(make_wire, table):
         wire.sensors["velocity_mrad_s"][0] = measured
         wire.run(60)
         assert wire.latched == fault
+
+
+@pytest.mark.parametrize(
+    ("command", "measured", "fault"),
+    [(900, 0, 0), (901, 0, Fault.STALLED), (2000, -449, 0), (2000, -450, Fault.OPPOSING)],
+)
+def test_a_scale_that_is_no_round_number_rounds_down(make_wire, table, command, measured, fault):
+    """9000 counts are 8.999 rad/s here: a tenth is 899, a twentieth 449 mrad/s."""
+    joints = [dataclasses.replace(j, scale=0.000999999) for j in table.joints[:2]]
+    odd = dataclasses.replace(table, joints=(*joints, *table.joints[2:]))
+    wire = make_wire(odd).rolling(command)
+    wire.ideal = False
+    wire.sensors["velocity_mrad_s"][0] = measured
+    wire.run(60)
+    assert wire.latched == fault

@@ -332,6 +332,14 @@ def test_park_cuts_at_once(wire):
     wire.lib.core_park(wire.core)
     assert wire.wheels == [0, 0]
     assert not wire.enabled
+    assert wire.out.brake
     wire.commands = None
     assert not wire.run(1).enabled
     assert wire.mode is Mode.SAFE
+
+
+def test_what_was_commanded_ends_with_the_mode(wire):
+    wire.rolling(5000).commands = None
+    wire.move({}, ttl_ms=200)
+    assert wire.arm(Mode.IDLE) is Ack.OK
+    assert wire.state()["ttl_left_ms"] == 0

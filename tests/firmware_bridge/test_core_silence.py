@@ -42,6 +42,7 @@ def test_a_second_of_silence_disarms(wire, mode, offset_us):
     assert wire.latched == 0
     wire.run(1)
     assert wire.latched == (0 if mode is Mode.IDLE else Fault.HEARTBEAT)
+    assert wire.fault["detail"] == 0
     assert wire.mode is Mode.SAFE
 
 
@@ -121,6 +122,7 @@ def test_sensors_gone_stop_then_cut(wire):
     wire.run(1)
     assert not wire.enabled
     assert wire.latched == Fault.SENSORS
+    assert wire.fault["detail"] == 0
     assert wire.clear() is Ack.CAUSE_PRESENT
     wire.sensing = True
     wire.run(2)
@@ -158,6 +160,18 @@ def test_an_imu_gap_is_told_with_the_next_report(wire):
     assert wire.us // 1000 % 1000 == 332
     wire.run(1)
     assert wire.active == 0
+
+
+@pytest.mark.parametrize(("age_ms", "gap"), [(9, 0), (10, 0), (11, Fault.IMU_GAP)])
+def test_an_imu_gap_is_more_than_10_ms(wire, age_ms, gap):
+    """Told with whatever else is news: here the bumper, in the same old sample."""
+    wire.armed(Mode.IDLE).run(8)
+    blind(wire)
+    wire.run(age_ms - 1)
+    wire.sensors["bumper"] = 1
+    wire.plant.write_sensors()
+    wire.run(1)
+    assert wire.active == Fault.BUMPER | gap
 
 
 def test_reading_sensors_at_all_comes_before_the_first_pose(wire):
