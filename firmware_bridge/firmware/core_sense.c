@@ -17,8 +17,9 @@
 #define BROWN_OUT_TICKS 20
 #define HEALTHY_US 1000000 /* since boot, before an image on trial may be confirmed */
 
+/* A value that is no number becomes the least one. */
 static int16_t rounded(float value) {
-    float limited = value > 32767.0f ? 32767.0f : (value < -32767.0f ? -32767.0f : value);
+    float limited = value > 32767.0f ? 32767.0f : (value > -32767.0f ? value : -32767.0f);
     return (int16_t)(limited < 0.0f ? limited - 0.5f : limited + 0.5f);
 }
 

@@ -50,7 +50,7 @@ class Hunt:
     def __init__(self, folder: Path, share: int, of: int, files: list[str]) -> None:
         self.workshop = Workshop(folder)
         every = [m for file in files for m in mutants(file)]
-        self.prey = every[share::of]
+        self.prey = [m for m in every if m.line % of == share]  # those of a line die alike
         self.killers: list[str] = []
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:

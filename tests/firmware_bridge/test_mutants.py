@@ -40,6 +40,11 @@ EQUIVALENT = {
     ("core_sense.c", "speed < w->least", "speed <= w->least"): "set to what it is",
     ("core_sense.c", "way < 0", "way <= 0"): "without current or command nothing is compared",
     ("core_sense.c", "way < 0", "way < 1"): "without current or command nothing is compared",
+    (
+        "core_sense.c",
+        "HEARTBEAT_LATE : 0",
+        "HEARTBEAT_LATE : 1",
+    ): "a host that is not silent has that bit, SESSION",
     ("core_host.c", "length < 0", "length <= 0"): "no body is empty",
     ("core_host.c", "length < 0", "length < 1"): "no body is empty",
 }
