@@ -28,15 +28,17 @@ TEST_LIMIT_S = 5.0  # of a processor's time: a mutant that hangs is caught too
 REMEMBERED = 40
 # where to look first, by the function a mutant stands in
 NEAR = {
-    "joints": "watch_wheel watch_joints contact resisted held absolute START_US CONTACT_US SHOVE_US "
-    "SHOVE_PERMILLE OPPOSING_US STALLED_US OVERCURRENT_US",
-    "stops": "watch_inputs core_latch core_watch",
-    "silence": "watch_host heartbeat_age_us host_silent core_healthy sensor_age_us "
-    "BROWN_OUT_TICKS HEALTHY_US HEARTBEAT_LOST_US SENSORS_STALE_US SENSORS_LOST_US IMU_GAP_US",
+    "contact": "contact resisted along CONTACT_US SHOVE_US SHOVE_PERMILLE",
+    "joints": "watch_wheel watch_joints held absolute START_US OPPOSING_US STALLED_US OVERCURRENT_US",
+    "stops": "watch_inputs core_latch core_watch harder",
+    "healthy": "core_healthy HEALTHY_US",
+    "imu": "rounded add_imu_sample core_sample",
+    "silence": "watch_host heartbeat_age_us host_silent sensor_age_us BROWN_OUT_TICKS HEARTBEAT_LOST_US SENSORS_STALE_US SENSORS_LOST_US IMU_GAP_US",
     "ring": "show",
-    "reports": "core_flags core_run rounded add_imu_sample core_sample tick TELEMETRY_LATE_US",
+    "reports": "core_flags core_run tick TELEMETRY_LATE_US",
     "frames": "count_gap core_receive core_handle find acknowledge on_sync on_heartbeat",
-    "modes": "may_arm on_arm on_clear on_hello core_leave core_start_pose BRAKE_US drive core_park",
+    "modes": "may_arm on_arm on_clear on_hello forget_motion",
+    "leaving": "core_leave core_start_pose BRAKE_US drive core_park",
     "motion": "may_move on_motion core_sync_valid TTL_MIN_MS FUTURE_US",
     "params": "known core_param_set core_param_send core_params_reset on_param_get on_param_set on_reboot",
     "bench": "within wheel_target core_current_ma BENCH_CURRENT_PERMILLE BENCH_SPEED_PERMILLE",

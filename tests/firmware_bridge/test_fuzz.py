@@ -18,8 +18,7 @@ from firmware_bridge.native import LIBRARY
 pytestmark = pytest.mark.heavy
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-SECONDS = 40  # per target
-LEAST_BYTES = 10_000_000  # of all targets together
+LEAST_BYTES = 10_000_000  # through message parsers; framing alone comes on top
 SANITIZED = replace(
     LIBRARY,
     flags=(*LIBRARY.flags, "-g", "-O1", "-fsanitize=address,undefined,bounds-strict,float-cast-overflow",
@@ -52,7 +51,7 @@ def outcomes(table, tmp_path_factory):
     folder = tmp_path_factory.mktemp("fuzz")
     programs = {t: fuzz.build(t, table, folder) for t in fuzz.TARGETS}
     with ThreadPoolExecutor(2) as pool:
-        runs = {t: pool.submit(fuzz.run, p, t, folder, SECONDS) for t, p in programs.items()}
+        runs = {t: pool.submit(fuzz.run, p, t, folder) for t, p in programs.items()}
     return {t: run.result() for t, run in runs.items()}
 
 
@@ -65,7 +64,7 @@ def test_no_finding(outcomes, target):
 
 
 def test_enough_was_fed(outcomes):
-    assert sum(o.bytes for o in outcomes.values()) >= LEAST_BYTES
+    assert sum(o.bytes for t, o in outcomes.items() if t.name != "frame") >= LEAST_BYTES
 
 
 @pytest.mark.parametrize("target", fuzz.TARGETS, ids=lambda t: t.name)
