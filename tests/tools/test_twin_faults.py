@@ -192,6 +192,31 @@ def test_hard_driving_raises_no_alarm():
                 break
 
 
+@pytest.mark.parametrize("mode", [Mode.SAFE, Mode.IDLE, Mode.ACTIVE])
+def test_the_ring_tells_the_truth_of_a_robot_whose_host_died(mode):
+    """Moving while the wheels are told to move, then armed, then the blinking fault; disarmed stays."""
+    r = Rolling().rolling((FULL, FULL)) if mode is Mode.ACTIVE else Rolling().ready(mode)
+    r.host = False
+    shown, colours, moved_ns = [], set(), r.now_ns
+    for _ in range(1000):
+        r.step()
+        moving = bool(r.firmware.plant.outputs.target[:2].any())
+        assert (r.led is LedMode.MOVING) == moving
+        moved_ns = r.now_ns if moving else moved_ns
+        if r.now_ns - moved_ns > 100 * MS:  # the wheels follow their command a little later
+            assert r.fastest < REST_RAD_S
+        if r.led is LedMode.FAULT:
+            colours.add(bytes(r.firmware.plant.outputs.led_rgb))
+        if shown[-1:] != [r.led]:
+            shown.append(r.led)
+    if mode is Mode.ACTIVE:
+        assert shown == [LedMode.MOVING, LedMode.ARMED, LedMode.FAULT]
+        assert colours == {bytes(3), bytes((220, 90, 0))}  # it blinks
+        assert not r.twin.motors.enabled
+    else:
+        assert shown == [LedMode.DISARMED]
+
+
 def test_brown_out_brings_the_robot_to_rest_on_its_ramp():
     r = Rolling().rolling((FULL, FULL))
     r.host = False
