@@ -19,7 +19,7 @@ from runtime.body import load_body
 from tools.twin.errors import TwinError
 from tools.twin.faults import FAULTS, At
 from tools.twin.scenario import EASY
-from tools.twin.twin import Twin, new_truth
+from tools.twin.twin import STEP_NS, Twin, new_truth
 
 BODY = load_body("companion")
 TABLE = BODY.limit_table()
@@ -360,3 +360,31 @@ def test_ending_what_does_not_hold_changes_nothing():
     assert twin.faults.active == {("cliff", None)}
     twin.faults.end("cliff")
     assert twin.faults.active == set()
+
+
+def test_a_twin_that_catches_up_does_not_call_a_live_firmware_dead():
+    """Held up for 30 ms, it makes 15 steps at once: the counter could not move in between."""
+    body = load_body("companion")
+    plant = Plant(bytearray(4096))
+    twin = Twin(body, 0, plant)
+    now_ns = 0
+
+    def live(count: int, burst: int) -> None:
+        nonlocal now_ns
+        for _ in range(count):
+            plant.outputs.record["enable"] = 1
+            plant.outputs.record["current_limit_ma"] = 4000
+            plant.outputs.record["tick_count"] += 1
+            plant.write_outputs()
+            now_ns += burst * STEP_NS
+            twin.step_to(now_ns)
+
+    live(20, 1)
+    assert twin.motors.enabled
+    for _ in range(5):
+        live(1, 15)
+        assert twin.motors.enabled
+    for step in range(12):  # dead: nothing moves the counter any more
+        assert twin.motors.enabled == (step < 10)
+        now_ns += STEP_NS
+        twin.step_to(now_ns)
