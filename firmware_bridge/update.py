@@ -7,6 +7,7 @@ port, the board's own group, and an upload that goes on after a broken link.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -31,6 +32,8 @@ RETRIES = 5
 LOST = (TimeoutError, SMPTransportDisconnected, SMPClientException, OSError)
 
 T = TypeVar("T")
+# what it logs at a timeout is ours to say, in one sentence; without a handler Python prints it
+logging.getLogger("smpclient").addHandler(logging.NullHandler())
 
 
 class LinkFraming:

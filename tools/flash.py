@@ -17,9 +17,9 @@ from firmware_bridge.package import build_firmware
 from firmware_bridge.signing import DEVELOPMENT_KEY, ImageFile, read_image
 from firmware_bridge.update import BoardInfo, SlotImage, UpdatePort
 from runtime.body import load_body
-from runtime.errors import ConfigError
 from tools import passport
 from tools.board_finder import find_board
+from tools.confirmation import answer
 from tools.firmware import product_version
 from tools.flash_trial import Say, watch_trial
 
@@ -225,22 +225,9 @@ def offer(table: LimitTable, port: str, reason: str) -> bool:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return False
     print(reason)
-    if input("flash the firmware that matches this host now? [y/N] ").strip().lower() not in (
-        "y",
-        "yes",
-    ):
+    if answer("flash the firmware that matches this host now? [y/N] ") not in ("y", "yes"):
         return False
     return flash(port, None, table, DEVELOPMENT_KEY, False, "", Say()).result in (
         "confirmed",
         "up to date",
     )
-
-
-def ask_once(question: str, yes: bool) -> None:
-    """One confirmation; ConfigError when it is not given."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise ConfigError(f"{question} Nobody can answer here; give --yes")
-    if input(f"{question} Type yes: ").strip().lower() != "yes":
-        raise ConfigError("nothing was done")

@@ -23,6 +23,7 @@ EXTRAS = {
     "train": (*RUN, "dev", "train"),
     "ci": (*RUN, "dev", "train", "browser"),
 }
+PROGRAMS = {"ci": ["stm32loader>=0.7.1"]}  # of the extra blank: pyocd wants a probe to be of use
 OLDEST, NEWEST = (3, 10), (3, 12)
 
 
@@ -75,7 +76,8 @@ def main() -> None:
         )
     extras = list(EXTRAS[target])
     compilers = ["cc", "arm-none-eabi-gcc"] if target in ("firmware", "ci") else ["cc"]
-    tools = [] if all(map(shutil.which, compilers)) else ["ziglang>=0.13"]
+    zig = [] if all(map(shutil.which, compilers)) else ["ziglang>=0.13"]
+    tools = [*zig, *PROGRAMS.get(target, [])]
     key = hashlib.sha256(
         (ROOT / "pyproject.toml").read_bytes() + repr((extras, tools)).encode()
     ).hexdigest()
@@ -84,7 +86,7 @@ def main() -> None:
         return
     began = time.monotonic()
     make_venv()
-    if tools:
+    if zig:
         print("setup: not every C compiler is here: the zig wheel builds what they would")
     step(
         f"installing for `make {target}` (first time: about half a gigabyte)",
