@@ -57,6 +57,7 @@ class MemoryMap(Strict, frozen=True, kw_only=True):
     app_exec: Region
     app_ram: Region
     handoff: int
+    uid: int  # 12 bytes that no other chip has
     plant: int = 0  # 0: a variable of the application
 
 
@@ -119,9 +120,10 @@ class InputWiring(Strict, frozen=True, kw_only=True):
 
 
 class Enable(Strict, frozen=True, kw_only=True):
-    """The line that powers every motor driver."""
+    """The line that powers every motor driver, and spring-applied wheel brakes where there are some."""
 
     pin: Pin
+    brake: Pin | None = None  # high lets them go
 
 
 class JointWiring(Strict, frozen=True, kw_only=True):
@@ -238,7 +240,7 @@ def _pins(value: object, place: str) -> list[tuple[str, str]]:
         return [
             found for key, v in value.items() for found in _pins(v, f"{place}.{key}".lstrip("."))
         ]
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [found for i, v in enumerate(value) for found in _pins(v, f"{place}[{i}]")]
     return []
 

@@ -36,6 +36,7 @@ def board_header(board: Board) -> str:
                 ("BOARD_EXEC_BASE", memory.app_exec[0]),
                 ("BOARD_EXEC_SIZE", memory.app_exec[1]),
                 ("BOARD_HANDOFF", memory.handoff),
+                ("BOARD_UID", memory.uid),
                 ("NVM_BASE", nvm.base),
                 ("NVM_SLOT_A", nvm.slots[0]),
                 ("NVM_SLOT_B", nvm.slots[1]),
@@ -89,6 +90,8 @@ def _wiring(board: Board) -> list[str]:
         "PIN_IMU_CS": board.imu.cs, "PIN_IMU_SCK": board.imu.pins[0],
         "PIN_IMU_MISO": board.imu.pins[1], "PIN_IMU_MOSI": board.imu.pins[2],
     }  # fmt: skip
+    if board.enable.brake:
+        pins["PIN_BRAKE"] = board.enable.brake
     if board.stop_input.pin:
         pins["PIN_STOP"] = board.stop_input.pin
     numbers = {

@@ -14,17 +14,16 @@ import shutil
 import signal
 import subprocess
 import threading
-import time
 from pathlib import Path
 
 from firmware_bridge.board import Board
 from firmware_bridge.errors import LinkError
 from firmware_bridge.plant import Plant
 
+PSRAM_BASE = 0x2100_0000
 MEMORY_SIZE = 16 << 20
 PLANT_OFFSET = 0xF00000
-UID_OFFSET = 0x90000
-START_TIMEOUT_S = 20.0
+START_LOOKS = 100  # of 0.2 s each at most
 PR_SET_PDEATHSIG = 1
 
 
@@ -44,7 +43,7 @@ class EmulatedMemory:
 
     def __init__(self, path: Path, board: Board) -> None:
         self.path, self.board = path, board
-        self.base = board.nvm.base - 0x2100_0000
+        self.base = board.nvm.base - PSRAM_BASE
 
     @classmethod
     def create(cls, path: Path, board: Board, uid: bytes = b"qemu-board-1") -> EmulatedMemory:
@@ -55,7 +54,7 @@ class EmulatedMemory:
             for offset, size in memory._flash():
                 file.seek(offset)
                 file.write(b"\xff" * size)
-            file.seek(UID_OFFSET)
+            file.seek(board.memory.uid - PSRAM_BASE)
             file.write(uid.ljust(12, b"\0")[:12])
         return memory
 
@@ -98,9 +97,8 @@ class QemuFirmware:
 
     def _read_port(self) -> str:
         assert self.process.stdout is not None
-        said, end = b"", time.monotonic() + START_TIMEOUT_S
-        fd = self.process.stdout.fileno()
-        while time.monotonic() < end:
+        said, fd = b"", self.process.stdout.fileno()
+        for _ in range(START_LOOKS):
             ready, _, _ = select.select([fd], [], [], 0.2)
             chunk = os.read(fd, 4096) if ready else b""
             said += chunk

@@ -53,6 +53,9 @@ class Checks:
 
     def _raise_link_events(self, now_ns: int, mode: Mode) -> None:
         keep, status = self._events.keep, self._link.status
+        if self._link.log:  # one per period: the rest has time
+            line = self._link.log.popleft()
+            self._events.note(now_ns, Event.MCU_SAYS, text=line.text)
         started = mode is not Mode.BOOT
         age_s = (now_ns - int(self._link.sensors[0]["t_ns"])) / 1e9
         keep(now_ns, Event.LINK_LOST, started and status.state is not LinkState.READY)

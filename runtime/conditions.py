@@ -34,7 +34,7 @@ MIND_CHECKS = Condition.TEMPERATURE | Condition.MEMORY | Condition.DISK | Condit
 
 CONDITIONS: dict[Condition, tuple[str, str]] = {
     Condition.LINK: ("link good", "check the motor controller's cable and power"),
-    Condition.FIRMWARE: ("firmware matches", "build and flash the firmware that matches this host"),
+    Condition.FIRMWARE: ("firmware matches", "end this run, then `companion flash`"),
     Condition.SENSORS: ("sensors fresh", "check the motor controller's cable"),
     Condition.BELIEF: ("world model running", "wait for the first frames; else see the log"),
     Condition.BUNDLE: ("bundle matches", "install a bundle for this body"),

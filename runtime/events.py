@@ -62,6 +62,7 @@ class Event(IntEnum):
     CAMERA_LOST = 40
     BAD_NUMBERS = 41
     DISARMED = 42
+    MCU_SAYS = 43
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ EVENTS: dict[Event, Row] = {
     Event.TELEOP: R(E.NOTE, "driven by hand"),
     Event.LINK_LOST: R(E.HOLD, "the motor controller is silent", "check cable and power"),
     Event.LINK_READY: R(E.NOTE, "motor controller ready, round trip {0:.0f} us"),
-    Event.FIRMWARE_MISMATCH: R(E.FAULT, "firmware and host differ: {text}", "build and flash the firmware that matches this host"),
+    Event.FIRMWARE_MISMATCH: R(E.FAULT, "firmware and host differ: {text}", "end this run, then `companion flash`"),
     Event.SENSORS_STALE: R(E.HOLD, "wheel and IMU data are {0:.2f} s old", "check the motor controller's cable"),
     Event.BELIEF_STALE: R(E.HOLD, "the world model is {0:.2f} s behind", "see the perception process and its camera"),
     Event.INTENT_STALE: R(E.HOLD, "the mind is silent", "see the mind process in the log"),
@@ -118,6 +119,7 @@ EVENTS: dict[Event, Row] = {
     Event.CAMERA_LOST: R(E.HOLD, "the camera gives no frames", "check the camera's cable"),
     Event.BAD_NUMBERS: R(E.HOLD, "the model gave numbers that are not finite", "reload the bundle; send the log"),
     Event.DISARMED: R(E.NOTE, "motors stay disarmed: {text}"),
+    Event.MCU_SAYS: R(E.NOTE, "the motor controller says: {text}"),
 }  # fmt: skip
 
 # Which event each surprise channel raises.

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from firmware_bridge.arm_build import arm_compilers
 from firmware_bridge.build import compilers
 from models.backends import loaders
 from models.bundle import find_bundle, load_bundle
@@ -93,6 +94,22 @@ def check_compiler() -> Iterator[Finding]:
     )
 
 
+def check_firmware() -> Iterator[Finding]:
+    """What building, emulating and flashing boards needs; a twin runs without."""
+    arm = arm_compilers()
+    yield Finding(
+        "ARM compiler", bool(arm), False, arm[0][0] if arm else "none",
+        "pip install ziglang, or your system's gcc-arm-none-eabi; for `companion firmware build`",
+    )  # fmt: skip
+    qemu = shutil.which("qemu-system-arm")
+    yield Finding(
+        "board emulator", bool(qemu), False, qemu or "none",
+        "install qemu-system-arm; for `--firmware qemu`",
+    )  # fmt: skip
+    for module in ("imgtool", "smpclient"):
+        yield _package(module, module, False, "pip install '.[firmware]'; for `companion flash`")
+
+
 def check_machine() -> Iterator[Finding]:
     """Priority, memory, disk."""
     allowed = try_fifo()
@@ -157,5 +174,5 @@ def check_devices() -> Iterator[Finding]:
 
 
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
-    check_python, check_compiler, check_machine, check_bundle, check_devices,
+    check_python, check_compiler, check_firmware, check_machine, check_bundle, check_devices,
 )  # fmt: skip

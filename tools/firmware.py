@@ -111,21 +111,31 @@ def _copy(done: Firmware, folder: Path) -> None:
 
 def add_sign(parser: argparse.ArgumentParser) -> None:
     """Options of `firmware sign`."""
-    parser.add_argument("program", type=Path, metavar="PROGRAM", help="application.bin of a build")
     parser.add_argument(
-        "--target", choices=board_names(), required=True, help="the board it is for"
+        "program", type=Path, nargs="?", metavar="PROGRAM", help="application.bin of a build"
     )
+    parser.add_argument("--target", choices=board_names(), help="the board it is for")
     parser.add_argument(
         "--version", default=product_version(), metavar="X.Y.Z", help="of the image"
     )
-    parser.add_argument(
-        "--key", type=Path, required=True, metavar="PEM", help="Ed25519 private key in PEM"
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the signed image")
+    parser.add_argument("--key", type=Path, metavar="PEM", help="Ed25519 private key in PEM")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the signed image")
 
 
 def sign_program(args: argparse.Namespace) -> int:
     """Sign a program for a board, on a machine that holds the key and not the compiler."""
+    wanted = {
+        "PROGRAM": args.program,
+        "--target": args.target,
+        "--key": args.key,
+        "--out": args.out,
+    }
+    missing = [name for name, value in wanted.items() if value is None]
+    if missing:
+        raise ConfigError(
+            f"firmware sign needs {', '.join(missing)}; as in `companion firmware sign "
+            "application.bin --target stm32f405 --key mine.pem --out image.bin`"
+        )
     try:
         program = args.program.read_bytes()
     except OSError as error:
@@ -145,12 +155,20 @@ def sign_program(args: argparse.Namespace) -> int:
 def add_keygen(parser: argparse.ArgumentParser) -> None:
     """Options of `firmware keygen`."""
     parser.add_argument(
-        "file", type=Path, metavar="PEM", help="where the private key goes (never overwritten)"
+        "file",
+        type=Path,
+        nargs="?",
+        metavar="PEM",
+        help="where the private key goes (never overwritten)",
     )
 
 
 def keygen(args: argparse.Namespace) -> int:
     """Make a signing key of one's own."""
+    if args.file is None:
+        raise ConfigError(
+            "firmware keygen needs a file name; as in `companion firmware keygen mine.pem`"
+        )
     public = generate_key(args.file)
     print(
         f"{args.file}: private key {public.fingerprint}; keep it off robots and out of repositories"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import select
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from firmware_bridge.dissect import Frame, Splitter
 from firmware_bridge.host import HostFirmware
@@ -116,7 +118,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--port", default=PORT, help=f"serial port (default: {PORT})")
     which.add_argument(
-        "--firmware", choices=("host",), help="start a firmware process and look at that one"
+        "--firmware",
+        choices=("host", "qemu"),
+        help="start a firmware process, or the emulated board, and look at that one",
     )
     parser.add_argument("--baud", type=int, default=921_600, metavar="RATE", help="default: 921600")
     parser.add_argument("--body", default="companion", help="name or file of the body")
@@ -129,10 +133,28 @@ def open_port(args: argparse.Namespace) -> Iterator[Port]:
     if args.baud < 1:
         raise ConfigError(f"--baud {args.baud}: give a rate above 0")
     with contextlib.ExitStack() as stack:
-        name = stack.enter_context(_host_firmware(table)) if args.firmware else args.port
+        starts = {"host": _host_firmware, "qemu": _emulated}
+        name = stack.enter_context(starts[args.firmware](table)) if args.firmware else args.port
         tap = Tap(SerialTransport(name, args.baud), table)
         stack.callback(tap.close)
-        yield Port("host firmware" if args.firmware else name, args.baud, tap, table)
+        yield Port(f"{args.firmware} firmware" if args.firmware else name, args.baud, tap, table)
+
+
+@contextlib.contextmanager
+def _emulated(table: LimitTable) -> Iterator[str]:
+    """The ARM image on the emulated board, its robot at rest; yields its port."""
+    from firmware_bridge.qemu import QuietBody
+    from tools.emulated_board import emulated_board
+
+    with tempfile.TemporaryDirectory(prefix="companion-link-") as folder:
+        board = emulated_board(Path(folder), table)
+        firmware = board.start()
+        body = QuietBody(board.memory)
+        try:
+            yield firmware.port
+        finally:
+            firmware.stop()
+            body.close()
 
 
 @contextlib.contextmanager

@@ -76,7 +76,8 @@ def main() -> None:
         )
     extras = list(EXTRAS[target])
     compilers = ["cc", "arm-none-eabi-gcc"] if target in ("firmware", "ci") else ["cc"]
-    zig = [] if all(map(shutil.which, compilers)) else ["ziglang>=0.13"]
+    every = target != "ci" and all(map(shutil.which, compilers))  # CI tries both compilers
+    zig = [] if every else ["ziglang>=0.13"]
     tools = [*zig, *PROGRAMS.get(target, [])]
     key = hashlib.sha256(
         (ROOT / "pyproject.toml").read_bytes() + repr((extras, tools)).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import threading
 import time
@@ -180,36 +181,53 @@ def test_ten_corruptions_by_upload_are_refused(bench, firmware):
     assert bench.running() == "0.1.0"
 
 
-def test_kill_at_20_random_moments_of_upload_and_swap(bench, firmware):
-    """Each time power comes back, a valid image runs; between them the update goes on."""
+def boots_valid(bench) -> bool:
+    bench.power_cycle()
+    info = bench.info()
+    return info.application and info.verdicts[info.slot] == "ok"
+
+
+def test_kill_at_20_random_moments_of_an_upload(bench, firmware):
+    """Power is cut in the middle; each time a valid image runs, and the next upload succeeds or is cut too."""
     rng = random.Random(11)
-    versions = ["0.2.0", "0.3.0"]
     for attempt in range(20):
-        version = versions[attempt % 2]
-        if bench.info().trial:
-            with bench.update() as port:
-                port.confirm()
-        swap = attempt >= 10
-        moment = rng.uniform(0.0, 0.5) if swap else rng.uniform(0.05, 2.0)
-        cut = threading.Timer(moment, bench.qemu.process.kill)
+        version = ("0.2.0", "0.3.0")[attempt % 2]
+        cut = threading.Timer(rng.uniform(0.05, 2.5), bench.qemu.process.kill)
         try:
             with bench.update(1.0) as port:
-                if swap:
-                    port.upload(data_of(firmware, version), lambda _: None)
-                    cut.start()
-                    port.test(digest_of(firmware, version), force=True)
-                    port.reset()
-                    time.sleep(max(0.0, moment - 0.1))
-                else:
-                    cut.start()
-                    port.upload(data_of(firmware, version), lambda _: None)
+                cut.start()
+                port.upload(data_of(firmware, version), lambda _: None)
         except UpdateError:
             pass  # its board was killed under it: that is the test
+        cut.join()
+        assert boots_valid(bench), attempt
+    assert bench.running() == "0.1.0"
+
+
+def test_kill_at_20_random_moments_of_a_swap(bench, firmware):
+    """Test, reset, trial boot: power is cut somewhere in it; afterwards the old image runs or the new one."""
+    rng = random.Random(12)
+    seen = set()
+    for attempt in range(20):
+        version = ("0.2.0", "0.3.0")[attempt % 2]
+        info = bench.info()
+        if info.trial:
+            with bench.update() as port:
+                port.confirm()
+        bench.qemu.kill()
+        bench.memory.write_slot(1 - info.slot, data_of(firmware, version))
+        bench.power_cycle()
+        bench.info()
+        cut = threading.Timer(rng.uniform(0.0, 0.35), bench.qemu.process.kill)
+        with contextlib.suppress(UpdateError), bench.update(0.5) as port:
+            cut.start()
+            port.test(digest_of(firmware, version), force=True)
+            port.reset()
         if cut.ident is not None:
             cut.join()
-        bench.power_cycle()
-        info = bench.info()
-        assert info.application and info.verdicts[info.slot] == "ok", (attempt, moment, info)
+        assert boots_valid(bench), attempt
+        seen.add(bench.running())
+    assert len(seen) > 1  # some were cut before, some after
 
 
 def test_a_broken_upload_goes_on_where_it_was(bench, firmware):
@@ -248,6 +266,13 @@ def test_refused_while_the_robot_is_active(bench, firmware, table):
         with pytest.raises(UpdateError, match="active"):
             port.upload(data_of(firmware, "0.2.0"), lambda _: None)
     assert bench.running() == "0.1.0"
+
+
+def test_the_host_is_told_why_the_board_restarted(bench, firmware, board, table, dead_image):
+    start_trial(bench, dead_image.read_bytes(), read_image(dead_image).sha256)
+    time.sleep(2.5)
+    link = be_host(bench, table, 15, lambda link: bool(link.log))
+    assert "watchdog" in link.log.popleft().text
 
 
 def test_crashes_in_a_row_leave_the_loader_on_the_port(bench, board, dead_image):

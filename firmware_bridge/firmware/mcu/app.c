@@ -69,6 +69,32 @@ static void watch_trial(uint64_t now) {
     }
 }
 
+/* "fault at 0x2010ABCD": what a log of one line can tell of a crash. */
+static const char *fault_text(uint32_t pc) {
+    static char text[] = "restarted after a fault at 0x00000000";
+    for (uint32_t i = 0; i < 8; i++) {
+        text[sizeof text - 2 - i] = "0123456789ABCDEF"[pc >> 4 * i & 15u];
+    }
+    return text;
+}
+
+/* Each new host is told once why this boot came, where it was not asked for. */
+static void tell_boot(void) {
+    static uint32_t told;
+    if (firmware.session == 0 || firmware.session == told) {
+        return;
+    }
+    told = firmware.session;
+    if (HANDOFF->fault_pc) {
+        core_log(&firmware, LOG_LEVEL_ERROR, fault_text(HANDOFF->fault_pc));
+        HANDOFF->fault_pc = 0;
+    } else if (HANDOFF->reset_cause == RESET_CAUSE_WATCHDOG) {
+        core_log(&firmware, LOG_LEVEL_ERROR, "restarted by the watchdog");
+    } else if (HANDOFF->reset_cause == RESET_CAUSE_BROWN_OUT) {
+        core_log(&firmware, LOG_LEVEL_WARNING, "restarted after a brown-out");
+    }
+}
+
 static void send_pending(void) {
     size_t size;
     const uint8_t *pending = core_pending(&firmware, &size);
@@ -116,6 +142,7 @@ int main(void) {
         firmware.counters.rx_overrun += serial_overruns() - overruns;
         overruns = serial_overruns();
         mcu_drive(p);
+        tell_boot();
         send_pending();
         watch_trial(now);
         reset_when_due();

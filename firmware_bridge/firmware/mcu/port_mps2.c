@@ -13,7 +13,6 @@
 #define COUNTER 0x40028018u /* FPGAIO: free-running */
 #define PRESCALE 0x4002801Cu
 #define WATCHDOG 0x40008000u
-#define UID_OFFSET 0x90000u /* written by whoever makes the memory file */
 
 extern uint32_t _stack_top;
 void Reset_Handler(void);
@@ -87,7 +86,7 @@ _Noreturn void mcu_reset(void) {
     }
 }
 
-void mcu_uid(uint8_t *uid) { memcpy(uid, nvm_at(UID_OFFSET), 12); }
+void mcu_uid(uint8_t *uid) { memcpy(uid, (const void *)BOARD_UID, 12); }
 
 void mcu_uart_transmit(bool on) {
     uint32_t mask = mcu_lock();

@@ -23,18 +23,24 @@ static void systick(void) {} /* wakes the main loop: time is TIM5's */
 
 static void unused(void) {}
 
-static void uart_interrupt(void) {
+/* As long as the register takes bytes; the interrupt is asked for only while there are some. */
+static void uart_send(void) {
     uint8_t byte;
-    uint32_t status = REGISTER(USART_SR);
-    if (status & 0x28u) { /* RXNE, or an overrun: reading clears both */
+    while (REGISTER(USART_SR) & 0x80u) {
+        if (!serial_next(&byte)) {
+            REGISTER(USART_CR1) &= ~0x80u;
+            return;
+        }
+        REGISTER(USART_DR) = byte;
+    }
+}
+
+static void uart_interrupt(void) {
+    if (REGISTER(USART_SR) & 0x28u) { /* RXNE, or an overrun: reading clears both */
         serial_took((uint8_t)REGISTER(USART_DR));
     }
-    if (status & 0x80u && REGISTER(USART_CR1) & 0x80u) {
-        if (serial_next(&byte)) {
-            REGISTER(USART_DR) = byte;
-        } else {
-            REGISTER(USART_CR1) &= ~0x80u;
-        }
+    if (REGISTER(USART_CR1) & 0x80u) {
+        uart_send();
     }
 }
 
@@ -123,6 +129,10 @@ uint8_t mcu_start(bool application) {
     REGISTER(RCC_AHB1ENR) |= 0x7u | 1u << 20 | 3u << 21; /* ports A to C, CCM RAM, both DMAs */
     pin_mode(PIN_ENABLE, PIN_OUTPUT, PULL_NONE, 0);
     pin_write(PIN_ENABLE, false);
+#ifdef PIN_BRAKE
+    pin_mode(PIN_BRAKE, PIN_OUTPUT, PULL_NONE, 0);
+    pin_write(PIN_BRAKE, false);
+#endif
     start_clocks();
     start_time();
     start_uart();
@@ -158,12 +168,13 @@ _Noreturn void mcu_reset(void) {
     }
 }
 
-void mcu_uid(uint8_t *uid) { memcpy(uid, (const void *)UNIQUE_ID, 12); }
+void mcu_uid(uint8_t *uid) { memcpy(uid, (const void *)BOARD_UID, 12); }
 
 void mcu_uart_transmit(bool on) {
     uint32_t mask = mcu_lock();
     if (on) {
         REGISTER(USART_CR1) |= 0x80u;
+        uart_send();
     }
     mcu_unlock(mask);
 }

@@ -138,8 +138,12 @@ static void drive_servo(uint32_t i, const plant_outputs *o, const plant_sensors 
 
 void motors_drive(const plant_outputs *o, const plant_sensors *s) {
     pin_write(PIN_ENABLE, o->enable);
+#ifdef PIN_BRAKE
+    pin_write(PIN_BRAKE, o->enable && !o->brake); /* without power they fall in by themselves */
+#endif
     for (uint32_t i = 0; i < BOARD_JOINTS; i++) {
-        if (!o->enable) {
+        bool braked = o->brake && is_wheel(&JOINTS[i]); /* no duty: the bridge shorts the motor */
+        if (!o->enable || braked) {
             wheel[i].integral = 0;
             REGISTER(timer_base(JOINTS[i].pwm_timer) + TIM_CCR1 + 4u * (JOINTS[i].pwm_channel - 1u)) = 0;
         } else if (is_wheel(&JOINTS[i])) {

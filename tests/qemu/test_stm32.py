@@ -1,0 +1,70 @@
+"""The STM32F405 images on QEMU's F405 (netduinoplus2): the chip's core and its USART, not the board.
+
+QEMU 7.2 has no core-coupled RAM and no unique id, so these two addresses are moved; it has no clock
+tree, flash controller, ADC or SPI either, so the bounded waits are what is tested of those.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import subprocess
+import time
+
+import msgspec
+import pytest
+
+from firmware_bridge.board import load_board
+from firmware_bridge.link import Link
+from firmware_bridge.package import build_firmware
+from firmware_bridge.serial_port import SerialTransport
+from firmware_bridge.signing import DEVELOPMENT_KEY
+from firmware_bridge.update import UpdatePort
+from runtime.clock import now_ns, sleep_until
+
+
+@pytest.fixture
+def f405(firmware, table):
+    board = load_board("stm32f405")
+    memory = msgspec.structs.replace(
+        board.memory, boot_ram=(0x2002_0000, 0xF000), handoff=0x2002_FF00, uid=0x0800_0000
+    )
+    board = msgspec.structs.replace(board, name="stm32f405-emulated", memory=memory)
+    built = build_firmware(board, table, "0.4.0", DEVELOPMENT_KEY)
+    image = f"loader,file={built.image},addr={board.nvm.base + board.nvm.slots[0]:#x},force-raw=on"
+    qemu = subprocess.Popen(
+        ["qemu-system-arm", "-M", "netduinoplus2", "-kernel", str(built.loader), "-device", image,
+         "-display", "none", "-monitor", "none", "-serial", "pty"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    said, end = b"", time.monotonic() + 20
+    while b"redirected" not in said and time.monotonic() < end:
+        if select.select([qemu.stdout], [], [], 0.5)[0]:
+            said += os.read(qemu.stdout.fileno(), 1000)
+    port = re.search(rb"/dev/pts/\d+", said).group().decode()
+    hold = os.open(port, os.O_RDWR | os.O_NOCTTY)
+    time.sleep(2)
+    yield port
+    qemu.kill()
+    qemu.wait()
+    qemu.stdout.close()
+    os.close(hold)
+
+
+def test_the_loader_takes_the_image_and_the_application_serves(f405, table):
+    with UpdatePort(f405, timeout_s=5) as port:
+        info = port.info()
+        assert (
+            info.application and info.hardware == "companion-stm32f405" and info.verdicts[0] == "ok"
+        )
+        assert [i.version for i in port.images()] == ["0.4.0"]
+    link = Link(SerialTransport(f405), table)
+    end = time.monotonic() + 10
+    while time.monotonic() < end and "MCU clock" not in link.status.reason:
+        link.step(now_ns())
+        sleep_until(now_ns() + 4_000_000)
+    link.close()
+    assert link.session and link.identity is not None and link.identity.version == "0.4.0"
+    # QEMU feeds every timer 1 GHz: TIM5 counts 125 MHz, which the host must not follow
+    assert re.search(r"MCU clock 123\d\d\.\d % fast", link.status.reason)

@@ -1,0 +1,161 @@
+"""Keys, signatures and boards on the command line."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+
+from firmware_bridge import sources
+from firmware_bridge.arm_build import arm_compilers
+from firmware_bridge.board import Board, board_names, load_board
+from firmware_bridge.errors import BoardError, BuildError, ImageError
+from firmware_bridge.signing import DEVELOPMENT_KEY, load_key, read_image
+from runtime.body import load_body
+from tools import companion
+
+needs_arm = pytest.mark.skipif(
+    not arm_compilers(), reason="no arm-none-eabi-gcc and no ziglang wheel here"
+)
+
+
+def test_keygen_makes_a_private_key_and_never_overwrites(tmp_path, capsys):
+    key = tmp_path / "mine.pem"
+    assert companion.main(["firmware", "keygen", str(key)]) == 0
+    assert stat.S_IMODE(os.stat(key).st_mode) == 0o600
+    first = key.read_bytes()
+    assert companion.main(["firmware", "keygen", str(key)]) == 1
+    assert "there is one already" in capsys.readouterr().err and key.read_bytes() == first
+    assert not load_key(key).is_development and load_key(DEVELOPMENT_KEY).is_development
+
+
+def test_sign_makes_an_image_that_reads_back(tmp_path, capsys):
+    program, key, out = tmp_path / "p.bin", tmp_path / "k.pem", tmp_path / "image.bin"
+    program.write_bytes(bytes(100))
+    companion.main(["firmware", "keygen", str(key)])
+    words = [
+        "firmware",
+        "sign",
+        str(program),
+        "--target",
+        "stm32f405",
+        "--key",
+        str(key),
+        "--out",
+        str(out),
+    ]
+    assert companion.main([*words, "--version", "1.2.3+4"]) == 0
+    image = read_image(out)
+    assert image.version == (1, 2, 3, 4) and image.version_text == "1.2.3.4"
+    assert image.hardware == "companion-stm32f405" and image.key_hash == load_key(key).der_hash
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["image.bin", "k.pem", "p.bin"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"--version": "1"}, "MAJOR.MINOR.PATCH"),
+        ({"--key": "missing.pem"}, "keygen"),
+        ({"program": "missing.bin"}, "make firmware"),
+        ({"--out": "nowhere/image.bin"}, "there is no folder"),
+    ],
+)
+def test_sign_refuses_with_a_sentence_and_leaves_nothing(
+    tmp_path, monkeypatch, capsys, change, says
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.bin").write_bytes(bytes(64))
+    companion.main(["firmware", "keygen", "k.pem"])
+    given = {
+        "program": "p.bin",
+        "--target": "mps2",
+        "--key": "k.pem",
+        "--out": "i.bin",
+        "--version": "1.0.0",
+        **change,
+    }
+    argv = [given.pop("program"), *(word for pair in given.items() for word in pair)]
+    assert companion.main(["firmware", "sign", *argv]) in (1, 2)
+    assert says in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["k.pem", "p.bin"]
+
+
+def test_a_release_refuses_the_development_key(capsys):
+    assert companion.main(["firmware", "build", "--target", "mps2", "--release"]) == 2
+    assert "development key" in capsys.readouterr().err
+
+
+@needs_arm
+@pytest.mark.parametrize("name", board_names())
+def test_every_board_builds_and_is_signed(name, capsys):
+    try:
+        sources.library_source("libsodium")
+    except BuildError as error:
+        pytest.skip(str(error))
+    assert companion.main(["firmware", "build", "--target", name]) == 0
+    said = capsys.readouterr().out
+    assert f"companion-{name}" in said and "DEVELOPMENT key" in said
+
+
+@needs_arm
+def test_without_the_libraries_the_application_is_built_and_the_loader_missed(monkeypatch, capsys):
+    def nothing(name: str) -> object:
+        raise BuildError(f"source of {name}: cannot be fetched")
+
+    monkeypatch.setattr("firmware_bridge.arm_build.library_source", nothing)
+    assert companion.main(["firmware", "build", "--target", "mps2"]) == 1
+    said = capsys.readouterr().out
+    assert (
+        "application.bin" in said
+        and "bootloader is missing" in said
+        and "cannot be fetched" in said
+    )
+
+
+def test_a_source_of_another_hash_is_not_used(monkeypatch, tmp_path):
+    package = tmp_path / "zcbor.whl"
+    package.write_bytes(b"not what was pinned")
+    monkeypatch.setattr(sources, "build_root", lambda: tmp_path / "build" / "native")
+    monkeypatch.setattr(sources, "_download", lambda *_: package)
+    with pytest.raises(BuildError, match="pinned is"):
+        sources.library_source("zcbor")
+    assert not list((tmp_path / "build" / "sources").glob("zcbor*"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("PB10", "PA8", "PA8 is given to"),
+        ("slots = [0x2_0000", "slots = [0x0", "overlap"),
+        ("[watchdog]", "[watchdogs]", "watchdogs"),
+        ("polarity = -1", "polarity = 2", "polarity"),
+    ],
+)
+def test_a_wrong_board_file_is_refused_by_name(monkeypatch, tmp_path, old, new, says):
+    from firmware_bridge import board as module
+
+    text = (module.BOARDS / "stm32f405.toml").read_text()
+    assert old in text
+    (tmp_path / "mine.toml").write_text(text.replace(old, new, 1))
+    monkeypatch.setattr(module, "BOARDS", tmp_path)
+    with pytest.raises(BoardError, match=says):
+        load_board("mine")
+
+
+def test_a_board_that_lacks_what_the_body_asks_for_is_refused():
+    import msgspec
+
+    from firmware_bridge.board import check_body
+
+    board: Board = msgspec.structs.replace(load_board("stm32f405"), range=None)
+    with pytest.raises(BoardError, match="a range sensor"):
+        check_body(board, load_body("companion").limit_table())
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", bytes(600), b"\x3d\xb8\xf3\x96" + bytes(700)])
+def test_files_that_are_no_image_are_refused(tmp_path, data):
+    file = tmp_path / "x.bin"
+    file.write_bytes(data)
+    with pytest.raises(ImageError):
+        read_image(file)
