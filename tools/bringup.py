@@ -190,6 +190,7 @@ def _bench(
     port, info = find_board(args.port)
     if info.driving:
         raise ConfigError(f"{port}: the robot is active; stop it first")
+    passport.check(info.uid)
     transport = SerialTransport(port)
     prompt = Prompt()
 
