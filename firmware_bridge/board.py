@@ -149,6 +149,14 @@ class JointWiring(Strict, frozen=True, kw_only=True):
     pulse_ns_per_mrad: int = 0
 
 
+class FirstFlash(Strict, frozen=True, kw_only=True):
+    """How a blank chip is written: the ROM's id of it, and what stm32loader and pyocd call it."""
+
+    chip: int
+    family: str
+    probe: str
+
+
 class Board(Strict, frozen=True, kw_only=True):
     """A whole board file."""
 
@@ -169,6 +177,7 @@ class Board(Strict, frozen=True, kw_only=True):
     range: RangeWiring | None = None
     inputs: InputWiring | None = None
     enable: Enable | None = None
+    first_flash: FirstFlash | None = None
     joint: tuple[JointWiring, ...] = ()
 
     @property

@@ -9,6 +9,7 @@ BridgeError
     BoardError      a board file is wrong, or does not carry the body it is asked for
     ImageError      a firmware image, its signature or its key is not what was asked for
     UpdateError     an update was refused or did not go through
+      LinkLost        nobody answered, or no longer
 """
 
 from __future__ import annotations
@@ -48,3 +49,7 @@ class ImageError(BridgeError):
 
 class UpdateError(BridgeError):
     """An update was refused or did not go through; the message names the reason."""
+
+
+class LinkLost(UpdateError):
+    """The board's update server did not answer, or no longer."""

@@ -15,7 +15,7 @@ from firmware_bridge.board import Board
 from firmware_bridge.build import build_root
 from firmware_bridge.errors import BuildError, ImageError
 from firmware_bridge.limits import LimitTable
-from firmware_bridge.signing import load_key, read_image, sign
+from firmware_bridge.signing import check_version, load_key, read_image, sign
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,7 @@ def flat_program(elf: Path) -> bytes:
 
 def build_firmware(board: Board, table: LimitTable, version: str, key: Path) -> Firmware:
     """Build and sign for a board; ImageError or BuildError says what is wrong or missing."""
+    check_version(version)
     public = load_key(key)
     built = build_arm(board, table, public)
     folder = build_root().parent / "firmware" / board.name / f"{version}-{public.fingerprint[:8]}"

@@ -11,6 +11,7 @@ import re
 import struct
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,8 @@ HEADER_SIZE = 512
 HEADER = struct.Struct("<IIHHIIBBHII")  # MCUboot image_header
 MAGIC = 0x96F3B83D
 TLV_SHA256, TLV_HARDWARE, TLV_KEY_HASH = 0x10, 0xA0, 0x01
-VERSION = re.compile(r"^\d{1,3}\.\d{1,3}\.\d{1,5}(\+\d+)?$")
+VERSION = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,5})(?:\+(\d{1,9}))?")
+VERSION_MAX = (255, 255, 65535, 999_999_999)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +65,28 @@ class PublicKey:
         )
 
 
+NO_KEY = {  # what a PEM file is instead
+    b"PUBLIC KEY": "the public half, which signs nothing",
+    b"ENCRYPTED": "locked with a password, which nobody can type here",
+}
+
+
 def load_private(path: Path) -> Ed25519PrivateKey:
     """An Ed25519 private key in PEM; ImageError says what is wrong with the file."""
+    data = b""
     try:
-        key = load_pem_private_key(path.read_bytes(), None)
+        data = path.read_bytes()
+        key = load_pem_private_key(data, None)
     except OSError as error:
         raise ImageError(
             f"key {path}: {error.strerror}; make one with `companion firmware keygen {path}`"
         ) from error
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        what = next(
+            (said for mark, said in NO_KEY.items() if mark in data), "no private key in PEM"
+        )
         raise ImageError(
-            f"key {path}: no PEM private key without a password; give another"
+            f"key {path}: {what}; give an Ed25519 private key, as `companion firmware keygen` makes"
         ) from error
     if not isinstance(key, Ed25519PrivateKey):
         raise ImageError(f"key {path}: no Ed25519 key; make one with `companion firmware keygen`")
@@ -106,29 +119,51 @@ def generate_key(path: Path) -> PublicKey:
     return public_of(key.public_key())
 
 
+def check_version(version: str) -> None:
+    """ImageError where an image cannot carry it."""
+    found = VERSION.fullmatch(version)
+    numbers = [int(n or 0) for n in found.groups()] if found else []
+    if not found or any(n > most for n, most in zip(numbers, VERSION_MAX, strict=True)):
+        raise ImageError(
+            f"version {version}: give MAJOR.MINOR.PATCH, as 1.4.0 or 1.4.0+7, up to 255.255.65535"
+        )
+
+
+def check_program(body: bytes, board: Board) -> None:
+    """ImageError where it cannot be a program of this board: its vectors point elsewhere."""
+    if len(body) >= HEADER.size and HEADER.unpack_from(body)[0] == MAGIC:
+        raise ImageError("it is a signed image already; sign the application.bin of a build")
+    stack, reset = struct.unpack_from("<II", body) if len(body) >= 8 else (0, 0)
+    (code, size), (ram, ram_size) = board.memory.app_exec, board.memory.app_ram
+    if not (ram < stack <= ram + ram_size and code <= reset < code + size and reset & 1):
+        raise ImageError(
+            f"it is no program for {board.name} ({len(body)} bytes, its vectors point outside this "
+            "board's memory); give the application.bin of a build for it"
+        )
+
+
 def sign(body: bytes, board: Board, version: str, key: Path, out: Path) -> None:
     """Wrap and sign a program with imgtool; `out` appears whole or not at all."""
-    if not VERSION.match(version):
-        raise ImageError(f"version {version}: give MAJOR.MINOR.PATCH, as 1.4.0 or 1.4.0+7")
+    check_version(version)
     load_private(key)  # a wrong key is one sentence of ours
-    plain, signed = out.with_suffix(".plain"), out.with_suffix(".part")
-    plain.write_bytes(body)
-    command = [
-        sys.executable, "-m", "imgtool.main", "sign", "--key", str(key), "--sha", "256",
-        "--header-size", str(HEADER_SIZE), "--pad-header", "--align", "4",
-        "--version", version, "--slot-size", str(board.nvm.slot_size),
-        "--load-addr", hex(board.memory.app_exec[0]),
-        "--custom-tlv", hex(TLV_HARDWARE), board.hardware, str(plain), str(signed),
-    ]  # fmt: skip
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
+        plain, signed = Path(scratch) / "plain.bin", Path(scratch) / "signed.bin"
+        plain.write_bytes(body)
+        command = [
+            sys.executable, "-m", "imgtool.main", "sign", "--key", str(key), "--sha", "256",
+            "--header-size", str(HEADER_SIZE), "--pad-header", "--align", "4",
+            "--version", version, "--slot-size", str(board.nvm.slot_size),
+            "--load-addr", hex(board.memory.app_exec[0]),
+            "--custom-tlv", hex(TLV_HARDWARE), board.hardware, str(plain), str(signed),
+        ]  # fmt: skip
+        try:
+            result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        except subprocess.TimeoutExpired as error:
+            raise ImageError("imgtool did not come to an end within 60 s; try again") from error
         if result.returncode:
             said = (result.stderr.strip() or result.stdout.strip()).splitlines()
             raise ImageError(f"imgtool did not sign: {said[-1] if said else 'no word'}")
         os.replace(signed, out)
-    finally:
-        plain.unlink(missing_ok=True)
-        signed.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +194,11 @@ def read_image(path: Path) -> ImageFile:
         ) from error
     what = f"image {path.name}"
     if len(data) < HEADER_SIZE or HEADER.unpack_from(data)[0] != MAGIC:
-        raise ImageError(f"{what}: no signed firmware image; build one with `make firmware`")
+        found = f"{len(data)} bytes that begin with no image header" if data else "an empty file"
+        raise ImageError(
+            f"{what}: no signed firmware image but {found}; `make firmware` builds one, "
+            "`companion firmware sign` signs a program"
+        )
     _, _, header, protected, size, _, *version = HEADER.unpack_from(data)
     signed = header + size + protected
     if len(data) < signed + 4:

@@ -1,18 +1,21 @@
 """The host's end of an update: `smpclient` over the link's own framing.
 
-smpclient does the protocol; this adds what is ours: a framing that steps over telemetry on the same
-port, the board's own group, and an upload that goes on after a broken link.
+smpclient does the protocol; this adds an upload that goes on after a broken link, and names for what a
+board refuses. Our own messages and framing: `smp_messages.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import signal
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from smp import error as smp_error
-from smp import image_management, message
+from smp import image_management
 from smpclient import SMPClient
 from smpclient.exceptions import SMPClientException, SMPUploadError
 from smpclient.generics import SMPRequest
@@ -20,97 +23,20 @@ from smpclient.generics import error as is_error
 from smpclient.requests.image_management import ImageStatesRead, ImageStatesWrite
 from smpclient.requests.os_management import EchoWrite, ResetWrite
 from smpclient.transport import SMPTransportDisconnected
-from smpclient.transport.serial import Cobs, SMPSerialRawTransport
+from smpclient.transport.serial import SMPSerialRawTransport
 
-from firmware_bridge.errors import UpdateError
-from firmware_bridge.protocol import MAX_SMP, SMP_LIMIT, ResetCause
+from firmware_bridge.errors import LinkLost, UpdateError
+from firmware_bridge.protocol import MAX_SMP, ResetCause
+from firmware_bridge.smp_messages import ForcedStatesWrite, InfoRead, LinkFraming
 
-GROUP = 66  # firmware/boot/smp.h
 ERASE_TIMEOUT_S = 20.0  # a sector of 128 KiB takes an STM32 up to four seconds
+WRITE_TIMEOUT_S = 2.0  # of a port that takes nothing any more
 RETRIES = 5
 LOST = (TimeoutError, SMPTransportDisconnected, SMPClientException, OSError)
 
 T = TypeVar("T")
-
-
-class LinkFraming:
-    """COBS and CRC as smpclient's own `Cobs`, but frames that are no SMP are stepped over."""
-
-    def __init__(self) -> None:
-        self._cobs = Cobs()
-
-    def encode(self, data: bytes) -> Iterator[bytes]:
-        """Wire bytes of an SMP message."""
-        return self._cobs.encode(data)
-
-    def feed(self, data: bytes) -> None:
-        """Bytes that came."""
-        self._cobs.feed(data)
-
-    def take(self) -> bytes | None:
-        """The next SMP message."""
-        while (frame := self._cobs.take()) is not None:
-            if frame[0] < SMP_LIMIT:
-                return bytes(frame)
-        return None
-
-    def reset(self) -> None:
-        """Begin anew."""
-        self._cobs.reset()
-
-
-class InfoReadRequest(message.ReadRequest):
-    """The board, who serves, and what stands in its slots."""
-
-    _GROUP_ID = GROUP
-    _COMMAND_ID = 0
-
-
-class InfoReadResponse(message.ReadResponse):
-    """See firmware/boot/smp.c, on_companion()."""
-
-    _GROUP_ID = GROUP
-    _COMMAND_ID = 0
-
-    hardware: str
-    uid: bytes
-    application: bool
-    driving: bool
-    slot: int
-    trial: bool
-    schema_crc: int
-    reset_cause: int
-    refused: str
-    refused_slot: int
-    verdicts: list[str]
-
-
-class InfoErrorV2(smp_error.ErrorV2[smp_error.MGMT_ERR]):
-    """Never sent by our boards, but smpclient wants to know."""
-
-    _GROUP_ID = GROUP
-
-
-class InfoRead(InfoReadRequest):
-    """Request with its answers."""
-
-    _Response = InfoReadResponse
-    _ErrorV1 = smp_error.ErrorV1
-    _ErrorV2 = InfoErrorV2
-
-
-class ForcedStatesWriteRequest(image_management.ImageStatesWriteRequest):
-    """An image state write that also allows an older image."""
-
-    force: bool = True
-
-
-class ForcedStatesWrite(ForcedStatesWriteRequest):
-    """Request with its answers."""
-
-    _Response = image_management.ImageStatesWriteResponse
-    _ErrorV1 = image_management.ImageManagementErrorV1
-    _ErrorV2 = image_management.ImageManagementErrorV2
+# what it logs at a timeout is ours to say, in one sentence; without a handler Python prints it
+logging.getLogger("smpclient").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,36 +131,38 @@ class UpdatePort:
         self._request(ResetWrite())
         self._disconnect()
 
-    def upload(self, data: bytes, progress: Callable[[int], None]) -> None:
-        """Upload an image, told in bytes; a link that breaks is taken up where it was."""
+    def upload(
+        self, data: bytes, progress: Callable[[int], None], broke: Callable[[], None] = lambda: None
+    ) -> None:
+        """Upload an image, told in bytes; a link that breaks is told once and taken up where it was."""
         tries, furthest = 0, 0
+
+        def sent(done: int) -> None:
+            nonlocal tries, furthest
+            progress(done)
+            tries = tries if done <= furthest else 0
+            furthest = max(furthest, done)
+
         while True:
             try:
-                for done in self._upload_once(data):
-                    progress(done)
-                    tries = tries if done <= furthest else 0
-                    furthest = max(furthest, done)
+                self._run(self._send(self._connected(), data, sent))
                 return
             except SMPUploadError as error:
                 raise UpdateError(f"upload: the board refused: {_why(error.args[0])}") from error
             except LOST as error:
                 tries += 1
                 self._disconnect()
+                if tries == 1:
+                    broke()
                 if tries > RETRIES:
-                    raise UpdateError(
+                    raise LinkLost(
                         f"upload: the link broke at {furthest} of {len(data)} bytes and stayed away "
                         f"({_sentence(error)}); check cable and power, then run it again: it goes on there"
                     ) from error
 
-    def _upload_once(self, data: bytes) -> Iterator[int]:
-        steps = self._connected().upload(data, first_timeout_s=ERASE_TIMEOUT_S)
-        try:
-            while True:
-                yield self._loop.run_until_complete(anext(steps))
-        except StopAsyncIteration:
-            return
-        finally:
-            self._loop.run_until_complete(steps.aclose())  # type: ignore[attr-defined]
+    async def _send(self, client: SMPClient, data: bytes, sent: Callable[[int], None]) -> None:
+        async for done in client.upload(data, first_timeout_s=ERASE_TIMEOUT_S):
+            sent(done)
 
     def _request(self, request: SMPRequest[Any, Any, Any]) -> Any:
         """One request, again once after a lost link."""
@@ -245,7 +173,7 @@ class UpdatePort:
             except LOST as error:
                 self._disconnect()
                 if last:
-                    raise UpdateError(
+                    raise LinkLost(
                         f"port {self.port}: no update server answers ({_sentence(error)}); is it a "
                         "board of ours, with power? `companion doctor` lists ports"
                     ) from error
@@ -256,7 +184,11 @@ class UpdatePort:
     def _connected(self) -> SMPClient:
         if self._client is None:
             transport = SMPSerialRawTransport(
-                mtu=MAX_SMP, framing=LinkFraming(), baudrate=self._baud, exclusive=True
+                mtu=MAX_SMP,
+                framing=LinkFraming(),
+                baudrate=self._baud,
+                exclusive=True,
+                write_timeout=WRITE_TIMEOUT_S,
             )
             self._client = SMPClient(transport, self.port, timeout_s=self._timeout_s)
             self._run(self._client.connect())
@@ -271,7 +203,25 @@ class UpdatePort:
                 pass  # it is gone already
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        return self._loop.run_until_complete(work)
+        task = self._loop.create_task(work)
+        try:
+            with self._ctrl_c_cancels(task):
+                return self._loop.run_until_complete(task)
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
+
+    @contextlib.contextmanager
+    def _ctrl_c_cancels(self, task: asyncio.Task[Any]) -> Iterator[None]:
+        """An exception amid the loop's own steps can lose a wake-up, and the work then never ends (seen)."""
+        main = threading.current_thread() is threading.main_thread()
+        ours = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if ours:
+            self._loop.add_signal_handler(signal.SIGINT, task.cancel)
+        try:
+            yield
+        finally:
+            if ours:
+                self._loop.remove_signal_handler(signal.SIGINT)
 
 
 def _slots(reply: image_management.ImageStatesReadResponse) -> list[SlotImage]:
@@ -286,12 +236,8 @@ def _slots(reply: image_management.ImageStatesReadResponse) -> list[SlotImage]:
 
 def _why(reply: object) -> str:
     """The board's own sentence."""
-    reason = getattr(reply, "rsn", None)
-    return (
-        str(reason)
-        if reason
-        else f"code {getattr(reply, 'rc', None) or getattr(reply, 'err', reply)}"
-    )
+    code = getattr(reply, "rc", None) or getattr(reply, "err", reply)
+    return str(getattr(reply, "rsn", None) or f"code {code}")
 
 
 def _sentence(error: Exception) -> str:

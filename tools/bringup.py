@@ -19,6 +19,7 @@ from runtime.clock import now_ns, sleep_until
 from runtime.errors import ConfigError
 from tools import passport
 from tools.bringup_checks import PERIOD_NS, BringUp, Check
+from tools.confirmation import ask_once
 
 Pump = Callable[[BringUp], None]
 
@@ -106,8 +107,6 @@ def _joints(names: list[str], table: LimitTable) -> list[int]:
 
 
 def _ask() -> None:
-    from tools.flash import ask_once
-
     ask_once(
         "Joints will move, one at a time, at a tenth of their current. Are the wheels off the ground and hands away?",
         False,
@@ -191,6 +190,7 @@ def _bench(
     port, info = find_board(args.port)
     if info.driving:
         raise ConfigError(f"{port}: the robot is active; stop it first")
+    passport.check(info.uid)
     transport = SerialTransport(port)
     prompt = Prompt()
 

@@ -17,6 +17,7 @@ from firmware_bridge.serial_port import SerialTransport
 from runtime.body import Body
 from runtime.clock import now_ns, sleep_until
 from runtime.errors import ConfigError
+from tools import passport
 from tools.bringup_checks import PERIOD_NS, BringUp
 from tools.twin.errors import TwinError
 from tools.twin.twin import STEP_NS, Twin
@@ -45,6 +46,7 @@ def twin_bench(
     args: argparse.Namespace, body: Body, table: LimitTable
 ) -> Iterator[tuple[BringUp, Callable[[BringUp], None], str]]:
     """BringUp, what lets time pass, and the hardware's name."""
+    passport.check(f"twin-{args.seed}")
     with contextlib.ExitStack() as stack:
         plant, firmware, hardware = _firmware(args, table, stack)
         twin = Twin(body, args.seed, plant, start_ns=now_ns(), stand=True)

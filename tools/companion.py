@@ -9,6 +9,7 @@ import argparse
 import difflib
 import importlib
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from types import ModuleType
@@ -120,17 +121,18 @@ def _unknown(word: str, args: argparse.Namespace) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    argv = sys.argv[1:] if argv is None else argv
+    if argv is not None:
+        return _obey(argv)
+    code = _obey(sys.argv[1:])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would end it with a traceback
+    return code
+
+
+def _obey(argv: list[str]) -> int:
     try:
-        parser = build_parser(argv)
-    except ConfigError as error:
-        print(f"companion: {error}", file=sys.stderr)
-        return USAGE
-    args, unknown = parser.parse_known_args(argv)
-    if unknown:
-        print(f"companion: {_unknown(unknown[0], args)}", file=sys.stderr)
-        return USAGE
-    try:
+        args, unknown = build_parser(argv).parse_known_args(argv)
+        if unknown:
+            raise ConfigError(_unknown(unknown[0], args))
         return int(args.handler(args))
     except ConfigError as error:
         print(f"companion: {error}", file=sys.stderr)

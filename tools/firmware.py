@@ -15,7 +15,14 @@ from firmware_bridge.host import host_program
 from firmware_bridge.limits import LimitTable
 from firmware_bridge.native import library
 from firmware_bridge.package import Firmware, build_firmware
-from firmware_bridge.signing import DEVELOPMENT_KEY, generate_key, load_key, read_image, sign
+from firmware_bridge.signing import (
+    DEVELOPMENT_KEY,
+    check_program,
+    generate_key,
+    load_key,
+    read_image,
+    sign,
+)
 from runtime.body import load_body
 from runtime.errors import ConfigError
 
@@ -142,14 +149,28 @@ def sign_program(args: argparse.Namespace) -> int:
         raise ImageError(
             f"program {args.program}: {error.strerror}; build one with `make firmware`"
         ) from error
-    if not args.out.parent.is_dir():
-        raise ConfigError(f"--out: there is no folder {args.out.parent}; make it first")
+    _check_out(args)
+    try:
+        check_program(program, load_board(args.target))
+    except ImageError as error:
+        raise ImageError(f"program {args.program}: {error}") from error
     sign(program, load_board(args.target), args.version, args.key, args.out)
     image = read_image(args.out)
     print(
         f"{args.out}: {image.hardware} {image.version_text}, {len(image.data)} bytes, key {image.key_hash[:8].hex()}"
     )
     return 0
+
+
+def _check_out(args: argparse.Namespace) -> None:
+    """ConfigError where the image would have no place, or take that of what it is made from."""
+    if not args.out.parent.is_dir():
+        raise ConfigError(f"--out: there is no folder {args.out.parent}; make it first")
+    if args.out.is_dir():
+        raise ConfigError(f"--out: {args.out} is a folder; give a file name")
+    for what, path in (("the key", args.key), ("the program", args.program)):
+        if args.out.exists() and path.exists() and args.out.samefile(path):
+            raise ConfigError(f"--out: {args.out} is {what} itself; give another file name")
 
 
 def add_keygen(parser: argparse.ArgumentParser) -> None:

@@ -5,22 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from firmware_bridge import protocol
-from firmware_bridge.board import Board, board_names, load_board
+from firmware_bridge.board import board_names, load_board
 from firmware_bridge.errors import UpdateError
 from firmware_bridge.limits import LimitTable
 from firmware_bridge.package import build_firmware
 from firmware_bridge.signing import DEVELOPMENT_KEY, ImageFile, read_image
-from firmware_bridge.update import BoardInfo, SlotImage, UpdatePort
+from firmware_bridge.update import BoardInfo, UpdatePort
 from runtime.body import load_body
-from runtime.errors import ConfigError
 from tools import passport
 from tools.board_finder import find_board
+from tools.confirmation import answer
 from tools.firmware import product_version
+from tools.flash_attempt import Attempt, Outcome, active, boards, check, runs
 from tools.flash_trial import Say, watch_trial
 
 
@@ -70,27 +68,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How it ended: up to date, confirmed or rolled back."""
-
-    result: str
-    reason: str
-    port: str
-    info: BoardInfo
-    before: str
-    after: str
-    passport: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """For scripts."""
-        return {
-            "result": self.result, "reason": self.reason, "port": self.port, "uid": self.info.uid,
-            "hardware": self.info.hardware, "before": self.before, "after": self.after,
-            "passport": self.passport,
-        }  # fmt: skip
-
-
 def main(args: argparse.Namespace) -> int:
     """Flash; exit 0 when the board runs the image, 1 when it does not."""
     if args.blank:
@@ -110,113 +87,67 @@ def flash(
 ) -> Outcome:
     """The whole way; UpdateError or LinkError when it is refused or comes to a halt."""
     port, info = find_board(port)
+    passport.check(info.uid)
     image = read_image(path) if path else _built(info, table, key, say)
     with UpdatePort(port) as board:
-        before = _active(board.images())
-        say.line(f"{port}: {info.hardware}, uid {info.uid}, {_runs(info, before)}")
-        _check(info, image, before, force)
-        if before and before.sha256 == image.sha256 and info.application:
+        before = active(board.images())
+        say.line(f"{port}: {info.hardware}, uid {info.uid}, {runs(info, before)}")
+        same = before is not None and before.sha256 == image.sha256
+        check(info, image, before, force, same)
+        attempt = Attempt(info, image, before, port, operator)
+        if same and info.application and not info.trial:
             say.line(f"already up to date: {image.version_text} runs, nothing to do")
-            return Outcome("up to date", "", port, info, before.version, before.version)
-        say.line(
-            f"will put {image.version_text} ({image.sha256[:4].hex()}) into the other slot, try it, "
-            "and go back unless it proves healthy"
-        )
-        try:
-            _put(board, image, force, say)
-        except UpdateError as error:
-            _enter(info, image, before, "refused", str(error), port, operator)
-            raise
-    result, reason = watch_trial(port, table, say)
-    with UpdatePort(port) as board:
-        after = _active(board.images())
-        last = board.info()
+            return attempt.ended("up to date", "", image.version_text, attempt.found())
+        with attempt.told(say):
+            if same and info.trial:
+                say.line(f"{image.version_text} is on trial already: going on with it")
+            else:
+                _put(board, image, force, say, attempt)
+    with attempt.told(say):
+        attempt.restarted = True
+        result, reason = watch_trial(port, table, say)
+        with UpdatePort(port) as board:
+            after, last = active(board.images()), board.info()
     if result == "confirmed" and (after is None or after.sha256 != image.sha256):
         result, reason = "rolled back", last.refused or "it did not start"
-    where = _enter(info, image, before, result, reason, port, operator)
     now = after.version if after else "nothing"
     say.line(f"{result}: {now} runs" + (f" ({reason})" if reason else ""))
+    where = attempt.enter(result, reason)
     say.line(f"passport: {where}\nlabel:    {where.with_suffix('.html')}")
-    return Outcome(result, reason, port, last, before.version if before else "", now, str(where))
-
-
-def _enter(
-    info: BoardInfo, image: ImageFile, before: SlotImage | None, result: str, reason: str,
-    port: str, operator: str,
-) -> Path:  # fmt: skip
-    """Into the passport, however it ended."""
-    facts = {
-        "version": image.version_text, "sha256": image.sha256.hex(),
-        "key": image.key_hash[:8].hex(), "before": before.version if before else "",
-        "reason": reason, "schema": f"{protocol.schema_crc():08x}", "port": port,
-    }  # fmt: skip
-    return passport.append(info.uid, info.hardware, "flash", result, facts, operator)
+    return attempt.ended(result, reason, now, str(where))
 
 
 def _built(info: BoardInfo, table: LimitTable, key: Path, say: Say) -> ImageFile:
     """Without an image: build the one that belongs to this host and that board."""
-    boards = [b for b in _boards() if b.hardware == info.hardware]
-    if not boards:
+    known = [b for b in boards() if b.hardware == info.hardware]
+    if not known:
         raise UpdateError(
             f"no board file for {info.hardware}; give an IMAGE, or add one (docs/porting.md)"
         )
-    say.line(f"building for {boards[0].name} ...")
-    done = build_firmware(boards[0], table, product_version(), key)
+    say.line(f"building for {known[0].name} ...")
+    done = build_firmware(known[0], table, product_version(), key)
     if done.image is None:
         raise UpdateError(f"cannot build an image here: {done.lacks}; give an IMAGE")
     return read_image(done.image)
 
 
-def _boards() -> list[Board]:
-    return [load_board(name) for name in board_names()]
-
-
-def _active(images: list[SlotImage]) -> SlotImage | None:
-    return next((i for i in images if i.active), None)
-
-
-def _runs(info: BoardInfo, active: SlotImage | None) -> str:
-    if not info.application:
-        return "its loader answers, no application runs"
-    return (
-        f"runs {active.version} ({active.sha256[:4].hex()})" if active else "runs an unknown image"
+def _put(board: UpdatePort, image: ImageFile, force: bool, say: Say, attempt: Attempt) -> None:
+    """Upload what is not there yet, have it checked, restart into it."""
+    say.line(
+        f"will put {image.version_text} ({image.sha256[:4].hex()}) into the other slot, try it, "
+        "and go back unless it proves healthy"
     )
-
-
-def _check(info: BoardInfo, image: ImageFile, before: SlotImage | None, force: bool) -> None:
-    """Everything that can be refused before the first byte."""
-    if image.hardware != info.hardware:
-        raise UpdateError(
-            f"wrong hardware: {image.path.name} is for {image.hardware}, this board is {info.hardware}; take the image for that board"
-        )
-    if info.driving:
-        raise UpdateError("the robot is active: its motors may move; stop it, then flash")
-    if info.trial:
-        raise UpdateError(
-            "the image that runs is on trial; wait until it is confirmed or goes back (30 s), then flash"
-        )
-    size = next(
-        (b.nvm.slot_size for b in _boards() if b.hardware == info.hardware), len(image.data)
-    )
-    if len(image.data) > size:
-        raise UpdateError(f"{image.path.name} has {len(image.data)} bytes, a slot {size}")
-    if before and not force and image.version < _numbers(before.version):
-        raise UpdateError(
-            f"downgrade: {image.version_text} is older than {before.version}, which runs; give --force if that is meant"
-        )
-
-
-def _numbers(version: str) -> tuple[int, int, int, int]:
-    parts = [int(p) for p in version.split(".")] + [0, 0, 0, 0]
-    return parts[0], parts[1], parts[2], parts[3]
-
-
-def _put(board: UpdatePort, image: ImageFile, force: bool, say: Say) -> None:
     if not any(i.sha256 == image.sha256 for i in board.images()):
-        say.progress(0, len(image.data))
-        board.upload(image.data, lambda done: say.progress(done, len(image.data)))
+        size = len(image.data)
+        say.progress(0, size)
+        board.upload(
+            image.data,
+            lambda done: say.progress(done, size),
+            lambda: say.line("the link broke; trying again ..."),
+        )
     board.test(image.sha256, force)
     say.line("the board has checked hash, key and hardware; restarting into the new image")
+    attempt.restarted = True
     board.reset()
 
 
@@ -225,22 +156,9 @@ def offer(table: LimitTable, port: str, reason: str) -> bool:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return False
     print(reason)
-    if input("flash the firmware that matches this host now? [y/N] ").strip().lower() not in (
-        "y",
-        "yes",
-    ):
+    if answer("flash the firmware that matches this host now? [y/N] ") not in ("y", "yes"):
         return False
     return flash(port, None, table, DEVELOPMENT_KEY, False, "", Say()).result in (
         "confirmed",
         "up to date",
     )
-
-
-def ask_once(question: str, yes: bool) -> None:
-    """One confirmation; ConfigError when it is not given."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise ConfigError(f"{question} Nobody can answer here; give --yes")
-    if input(f"{question} Type yes: ").strip().lower() != "yes":
-        raise ConfigError("nothing was done")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from firmware_bridge.errors import LinkError, UpdateError
+from firmware_bridge.errors import LinkError, LinkLost, UpdateError
 from firmware_bridge.limits import LimitTable
 from firmware_bridge.link import Link, LinkState
 from firmware_bridge.protocol import StateFlag
@@ -15,6 +15,8 @@ from runtime.clock import now_ns, sleep_until
 
 CONFIRM_S = 40.0  # an image that is not confirmed goes back after 30 s by itself
 BACK_S = 15.0  # after its reset the board must answer again
+GONE_S = 10.0  # a port that stays away so long was pulled out
+GOES_ON = "give it power and run this again: it goes on with the trial, or begins anew"
 TRIAL = int(StateFlag.TRIAL)
 
 
@@ -26,11 +28,19 @@ class Say:
         self._tty = sys.stdout.isatty()
         self._began = 0.0
         self._told = -1
+        self._open = False  # a bar stands on the line
 
     def line(self, text: str) -> None:
         """One sentence."""
         if not self._quiet:
-            print(text, flush=True)
+            print("\n" * self._open + text, flush=True)
+            self._open = False
+
+    def end(self) -> None:
+        """Whatever comes next begins on a line of its own."""
+        if self._open:
+            print(flush=True)
+            self._open = False
 
     def progress(self, done: int, total: int) -> None:
         """How far an upload is, and how long it will still take."""
@@ -46,7 +56,8 @@ class Say:
             return
         if self._tty:
             bar = "#" * round(24 * share)
-            print(f"\r[{bar:<24}] {text}\x1b[K", end="\n" if done >= total else "", flush=True)
+            self._open = done < total
+            print(f"\r[{bar:<24}] {text}\x1b[K", end="" if self._open else "\n", flush=True)
         elif int(4 * share) > self._told:
             self._told = int(4 * share)
             print(text, flush=True)
@@ -57,14 +68,20 @@ def watch_trial(port: str, table: LimitTable, say: Say) -> tuple[str, str]:
     try:
         transport = _reopened(port)
     except LinkError as error:
-        raise UpdateError(f"the board's port did not come back after its reset: {error}") from error
+        raise LinkLost(
+            f"the board's port did not come back after its reset ({error}); {GOES_ON}"
+        ) from error
     link = Link(transport, table, now_ns)
     end = now_ns() + int(CONFIRM_S * 1e9)
     say.line("on trial: waiting for the application to prove healthy (clock, sensors, link) ...")
+    here_ns = now_ns()
     try:
         while now_ns() < end:
             link.step(now_ns())
             sleep_until(now_ns() + 5_000_000)
+            here_ns = here_ns if link.status.state is LinkState.DISCONNECTED else now_ns()
+            if now_ns() - here_ns > GONE_S * 1e9:
+                raise LinkLost(f"port {port} went away during the trial; {GOES_ON}")
             trial = bool(int(link.sensors[0]["flags"]) & TRIAL)
             if link.status.state is LinkState.MISMATCH and link.status.reason:
                 say.line(f"it does not speak with this host: {link.status.reason}")

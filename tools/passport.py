@@ -6,13 +6,16 @@ ever appended to: entries are added under a lock and the file is replaced whole.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import getpass
+import hashlib
 import html
 import io
 import os
 import re
 import time
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -47,6 +50,11 @@ class Passport(msgspec.Struct, frozen=True, kw_only=True):
         """The last entry of a kind."""
         return next((e for e in reversed(self.entries) if e.kind == kind), None)
 
+    def firmware(self) -> Entry | None:
+        """The last entry that left an image on the board."""
+        done = (e for e in reversed(self.entries) if e.kind in ("flash", "blank"))
+        return next((e for e in done if e.result in ("confirmed", "written")), None)
+
 
 def passports_folder() -> Path:
     """Where passports lie."""
@@ -69,8 +77,9 @@ def operator_name(asked: str = "") -> str:
 
 
 def passport_path(uid: str) -> Path:
-    """The file of a board; a uid that is no file name is spelt in hex."""
+    """The file of a board; a uid that is no file name is spelt in hex, or by its hash."""
     plain = uid if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", uid) else uid.encode().hex()
+    plain = plain if len(plain) <= 128 else hashlib.sha256(uid.encode()).hexdigest()
     return passports_folder() / f"{plain}.json"
 
 
@@ -81,10 +90,34 @@ def read_passport(uid: str) -> Passport | None:
         return msgspec.json.decode(path.read_bytes(), type=Passport)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise RuntimeFault(f"passport {path}: cannot be read ({error.strerror})") from error
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise RuntimeFault(
             f"passport {path}: {error}; move it away to begin a new one, nothing was changed"
         ) from error
+
+
+def check(uid: str) -> None:
+    """RuntimeFault where an entry could not be added: better before the work than after it."""
+    with _locked(passport_path(uid)):
+        read_passport(uid)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """The folder is there and ours; RuntimeFault says why it cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = (path.parent / ".lock").open("w")
+    except OSError as error:
+        raise RuntimeFault(
+            f"passport {path}: cannot be written ({error.strerror}); make its folder writable, or "
+            "name another data folder in XDG_DATA_HOME"
+        ) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def append(
@@ -92,28 +125,33 @@ def append(
 ) -> Path:
     """Add an entry and print a new label; the passport's path."""
     path = passport_path(uid)
-    path.parent.mkdir(parents=True, exist_ok=True)
     entry = Entry(
         kind=kind, date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         operator=operator_name(operator),
         tool=f"companion {metadata.version('companion-controller')}", result=result, facts=facts,
     )  # fmt: skip
-    with (path.parent / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _locked(path):
         old = read_passport(uid) or Passport(schema=1, uid=uid, hardware=hardware)
         new = Passport(schema=1, uid=uid, hardware=hardware, entries=(*old.entries, entry))
-        _replace(path, msgspec.json.format(msgspec.json.encode(new), indent=2))
-        _replace(path.with_suffix(".html"), label(new).encode())
+        _replace(path, msgspec.json.format(msgspec.json.encode(new), indent=2), entry)
+        _replace(path.with_suffix(".html"), label(new).encode(), entry)
     return path
 
 
-def _replace(path: Path, data: bytes) -> None:
+def _replace(path: Path, data: bytes, entry: Entry) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise RuntimeFault(
+            f"passport {path}: cannot be written ({error.strerror}), it is as it was; what was done "
+            f"to the board stays done: {entry.kind} {entry.result}"
+        ) from error
 
 
 def label(passport: Passport) -> str:

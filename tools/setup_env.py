@@ -23,6 +23,7 @@ EXTRAS = {
     "train": (*RUN, "dev", "train"),
     "ci": (*RUN, "dev", "train", "browser"),
 }
+PROGRAMS = {"ci": ["stm32loader>=0.7.1"]}  # of the extra blank: pyocd wants a probe to be of use
 OLDEST, NEWEST = (3, 10), (3, 12)
 
 
@@ -76,7 +77,8 @@ def main() -> None:
     extras = list(EXTRAS[target])
     compilers = ["cc", "arm-none-eabi-gcc"] if target in ("firmware", "ci") else ["cc"]
     every = target != "ci" and all(map(shutil.which, compilers))  # CI tries both compilers
-    tools = [] if every else ["ziglang>=0.13"]
+    zig = [] if every else ["ziglang>=0.13"]
+    tools = [*zig, *PROGRAMS.get(target, [])]
     key = hashlib.sha256(
         (ROOT / "pyproject.toml").read_bytes() + repr((extras, tools)).encode()
     ).hexdigest()
@@ -85,7 +87,7 @@ def main() -> None:
         return
     began = time.monotonic()
     make_venv()
-    if tools:
+    if zig:
         print("setup: not every C compiler is here: the zig wheel builds what they would")
     step(
         f"installing for `make {target}` (first time: {'a tenth of a' if target == 'firmware' else 'about half a'} gigabyte)",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -96,3 +97,59 @@ def test_the_whole_twin_drives_through_the_arm_image(firmware, companion, tmp_pa
     told = json.loads(report.read_text())
     assert told["firmware"] == "qemu" and told["commands_sent"] > 500
     assert told["mode_final"] == "active" and told["frames"] > 150
+
+
+def interrupted(bench, firmware, tmp_path, word: str) -> str:
+    """Ctrl-C once a line says `word`; all that was said."""
+    command = [sys.executable, "-u", "-m", "tools.companion", "flash", "--port", bench.qemu.port]
+    process = subprocess.Popen(
+        [*command, str(firmware["0.2.0"].image)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, cwd=ROOT, env={**os.environ, "XDG_DATA_HOME": str(tmp_path / "data")},
+    )  # fmt: skip
+    said = ""
+    with process:
+        for line in process.stdout:
+            said += line
+            if said.count(word) == 1 and word in line:
+                process.send_signal(signal.SIGINT)
+    assert process.returncode == 1 and "Traceback" not in said
+    return said
+
+
+@pytest.mark.parametrize(
+    ("word", "told", "then"),
+    [
+        ("26 %", "the image that runs is untouched", "upload"),
+        ("on trial", "the new image is on trial", "on trial already: going on with it"),
+    ],
+)
+def test_ctrl_c_says_what_is_left_and_the_next_flash_goes_on(
+    bench, firmware, companion, tmp_path, word, told, then
+):
+    bench.info()
+    assert told in interrupted(bench, firmware, tmp_path, word)
+    assert passports(tmp_path)[-1]["result"] == "stopped"
+    result = companion("flash", "--port", bench.qemu.port, firmware["0.2.0"].image)
+    assert result.returncode == 0 and then in result.stdout, result.stdout + result.stderr
+    assert passports(tmp_path)[-1]["result"] == "confirmed"
+
+
+def test_an_image_that_ran_already_begins_the_passport_once(bench, firmware, companion, tmp_path):
+    bench.info()
+    for _ in range(2):
+        result = companion("flash", "--port", bench.qemu.port, firmware["0.1.0"].image)
+        assert result.returncode == 0 and "already up to date" in result.stdout
+    (entry,) = passports(tmp_path)
+    assert (entry["result"], entry["facts"]["reason"]) == ("confirmed", "found running")
+
+
+def test_a_passport_that_cannot_be_written_is_said_before_the_first_byte(
+    bench, firmware, companion, tmp_path
+):
+    bench.info()
+    before = bench.memory.read_slot(1)
+    (tmp_path / "data").write_text("a file where the folder should be")
+    result = companion("flash", "--port", bench.qemu.port, firmware["0.2.0"].image)
+    assert result.returncode == 1 and result.stderr.count("\n") == 1
+    assert "passport" in result.stderr and "XDG_DATA_HOME" in result.stderr
+    assert bench.memory.read_slot(1) == before

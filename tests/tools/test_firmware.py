@@ -5,13 +5,24 @@ from __future__ import annotations
 import dataclasses
 import os
 import stat
+import struct
 from types import SimpleNamespace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from firmware_bridge import sources
 from firmware_bridge.arm_build import arm_compilers
 from firmware_bridge.board import Board, board_names, load_board
+from firmware_bridge.build import build_root
 from firmware_bridge.errors import BoardError, BuildError, ImageError
 from firmware_bridge.signing import DEVELOPMENT_KEY, load_key, read_image
 from runtime.body import load_body
@@ -20,6 +31,12 @@ from tools import companion
 needs_arm = pytest.mark.skipif(
     not arm_compilers(), reason="no arm-none-eabi-gcc and no ziglang wheel here"
 )
+
+
+def program_of(name: str) -> bytes:
+    """Vectors that point into a board's memory, and nothing behind them."""
+    memory = load_board(name).memory
+    return struct.pack("<II", sum(memory.app_ram), memory.app_exec[0] + 0x41) + bytes(92)
 
 
 def test_keygen_makes_a_private_key_and_never_overwrites(tmp_path, capsys):
@@ -34,7 +51,7 @@ def test_keygen_makes_a_private_key_and_never_overwrites(tmp_path, capsys):
 
 def test_sign_makes_an_image_that_reads_back(tmp_path, capsys):
     program, key, out = tmp_path / "p.bin", tmp_path / "k.pem", tmp_path / "image.bin"
-    program.write_bytes(bytes(100))
+    program.write_bytes(program_of("stm32f405"))
     companion.main(["firmware", "keygen", str(key)])
     words = [
         "firmware",
@@ -58,6 +75,15 @@ def test_sign_makes_an_image_that_reads_back(tmp_path, capsys):
     ("change", "says"),
     [
         ({"--version": "1"}, "MAJOR.MINOR.PATCH"),
+        ({"--version": "256.0.0"}, "up to 255"),
+        ({"--version": "1.0.65536"}, "up to 255"),
+        ({"--version": "../../1.0.0"}, "MAJOR.MINOR.PATCH"),
+        ({"program": "picture.png"}, "no program for mps2"),
+        ({"program": "empty.bin"}, "no program for mps2 (0 bytes"),
+        ({"program": "other.bin"}, "no program for mps2"),
+        ({"--out": "k.pem"}, "is the key itself"),
+        ({"--out": "p.bin"}, "is the program itself"),
+        ({"--out": "."}, "is a folder"),
         ({"--key": "missing.pem"}, "keygen"),
         ({"program": "missing.bin"}, "make firmware"),
         ({"--out": "nowhere/image.bin"}, "there is no folder"),
@@ -67,7 +93,10 @@ def test_sign_refuses_with_a_sentence_and_leaves_nothing(
     tmp_path, monkeypatch, capsys, change, says
 ):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "p.bin").write_bytes(bytes(64))
+    (tmp_path / "p.bin").write_bytes(program_of("mps2"))
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
+    (tmp_path / "empty.bin").touch()
+    (tmp_path / "other.bin").write_bytes(program_of("stm32f405"))
     companion.main(["firmware", "keygen", "k.pem"])
     given = {
         "program": "p.bin",
@@ -78,9 +107,31 @@ def test_sign_refuses_with_a_sentence_and_leaves_nothing(
         **change,
     }
     argv = [given.pop("program"), *(word for pair in given.items() for word in pair)]
+    before = {p: p.read_bytes() for p in tmp_path.iterdir()}
     assert companion.main(["firmware", "sign", *argv]) in (1, 2)
     assert says in capsys.readouterr().err
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["k.pem", "p.bin"]
+    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_a_key_that_is_none_says_what_it_is(tmp_path, capsys):
+    private = Ed25519PrivateKey.generate()
+    pem, pkcs8 = Encoding.PEM, PrivateFormat.PKCS8
+    locked = private.private_bytes(pem, pkcs8, BestAvailableEncryption(b"x"))
+    public = private.public_key().public_bytes(pem, PublicFormat.SubjectPublicKeyInfo)
+    other = ec.generate_private_key(ec.SECP256R1()).private_bytes(pem, pkcs8, NoEncryption())
+    wrong = {"password": locked, "public half": public, "no Ed25519": other, "no private": b""}
+    for says, data in wrong.items():
+        (tmp_path / "k.pem").write_bytes(data)
+        with pytest.raises(ImageError, match=says):
+            load_key(tmp_path / "k.pem")
+
+
+def test_a_version_that_cannot_be_is_refused_before_anything_is_made(capsys):
+    there = set(build_root().parent.rglob("*"))
+    for version in ("1", "../../../1.0.0", "256.0.0", "1.0.65536"):
+        assert companion.main(["firmware", "build", "--target", "mps2", "--version", version]) == 1
+        assert f"version {version}: give" in capsys.readouterr().err
+    assert set(build_root().parent.rglob("*")) == there
 
 
 def test_a_release_refuses_the_development_key(capsys):

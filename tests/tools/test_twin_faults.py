@@ -384,6 +384,7 @@ def test_a_twin_that_catches_up_does_not_call_a_live_firmware_dead():
     for _ in range(5):
         live(1, 15)
         assert twin.motors.enabled
+    live(1, 1)
     for step in range(12):  # dead: nothing moves the counter any more
         assert twin.motors.enabled == (step < 10)
         now_ns += STEP_NS
