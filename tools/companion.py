@@ -144,9 +144,20 @@ def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     if argv is not None:
         return _obey(argv)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _ended)
     code = _obey(sys.argv[1:])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would end it with a traceback
     return code
+
+
+class Ended(KeyboardInterrupt):
+    """Asked to end from outside: as Ctrl-C, so that motors are parked and nothing is left behind."""
+
+
+def _ended(number: int, frame: object) -> None:
+    raise Ended(signal.Signals(number).name)
 
 
 def _obey(argv: list[str]) -> int:
@@ -168,8 +179,9 @@ def _obey(argv: list[str]) -> int:
     except (RuntimeFault, ModelError, BridgeError) as error:
         print(f"companion: {error}", file=sys.stderr)
         return FAILED
-    except KeyboardInterrupt:
-        print("companion: stopped by Ctrl-C", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        by = str(error) if isinstance(error, Ended) else "Ctrl-C"
+        print(f"companion: stopped by {by}", file=sys.stderr)
         return FAILED
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
