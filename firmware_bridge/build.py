@@ -6,16 +6,18 @@ renamed into place whole, so that two builders at once do no harm.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,6 +71,21 @@ def build_root() -> Path:
     return Path(cache) / "companion" / "native"
 
 
+@contextlib.contextmanager
+def scratch_folder(place: Path) -> Iterator[str]:
+    """A folder beside `place` to work in; BuildError where nothing can be written there."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(prefix=f"{place.name}.", dir=place.parent)
+    except OSError as error:
+        raise BuildError(
+            f"build folder {place.parent}: cannot be written ({error.strerror}); make it writable"
+            ", or name another cache folder in XDG_CACHE_HOME"
+        ) from error
+    with scratch as name:
+        yield name
+
+
 def build(target: Target) -> Path:
     """Path of the built target; compiles only what no earlier build left behind."""
     commands = [list(c) for c in target.commands] or compilers()
@@ -85,6 +102,8 @@ def build(target: Target) -> Path:
         complaint = _compile(target, command, place)
         if complaint is None:
             return place / target.name
+        if re.search("no ?space ?left", complaint, re.IGNORECASE):
+            raise BuildError(f"cannot build {target.name}: the disk of {place.parent} is full")
         complaints.append(f"`{shlex.join(command)}` said:\n{complaint.strip()[-2000:]}")
     raise BuildError(f"cannot build {target.name}; " + "\n".join(complaints))
 
@@ -112,8 +131,7 @@ def _run(command: list[str], folder: str) -> str | None:
 
 def _compile(target: Target, command: list[str], place: Path) -> str | None:
     """Compile into a folder beside `place` and rename it there; the compiler's words on failure."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{place.name}.", dir=place.parent) as scratch:
+    with scratch_folder(place) as scratch:
         folder = Path(scratch) / "out"
         folder.mkdir()
         for name, text in target.headers.items():

@@ -69,8 +69,12 @@ def build_firmware(board: Board, table: LimitTable, version: str, key: Path) -> 
 
 def _put(path: Path, data: bytes) -> Path:
     part = path.with_suffix(f".{os.getpid()}")
-    part.write_bytes(data)
-    os.replace(part, path)
+    try:
+        part.write_bytes(data)
+        os.replace(part, path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
     return path
 
 

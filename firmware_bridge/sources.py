@@ -7,13 +7,12 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 import zipfile
 from pathlib import Path
 
 import msgspec
 
-from firmware_bridge.build import SOURCES, LibrarySource, build_root
+from firmware_bridge.build import SOURCES, LibrarySource, build_root, scratch_folder
 from firmware_bridge.errors import BuildError
 
 FETCH_TIMEOUT_S = 300
@@ -52,8 +51,7 @@ def library_source(name: str) -> LibrarySource:
 
 def _fetch(name: str, pinned: Pinned, place: Path) -> None:
     """Download, check, unpack beside `place` and rename: half a library is never found there."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{name}.", dir=place.parent) as scratch:
+    with scratch_folder(place) as scratch:
         package = _download(name, pinned, Path(scratch))
         found = hashlib.sha256(package.read_bytes()).hexdigest()
         if found != pinned.sha256:

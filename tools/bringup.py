@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict
 from typing import Any
 
+from firmware_bridge.errors import LinkLost
 from firmware_bridge.limits import LimitTable
 from firmware_bridge.link import Link
 from firmware_bridge.serial_port import SerialTransport
@@ -174,6 +175,22 @@ class Prompt:
         self._told = text
 
 
+def _board(port: str) -> tuple[str, str]:
+    """Its port and hardware; firmware without an update server is known by its link alone, "" then."""
+    from tools.board_finder import find_board
+
+    try:
+        port, info = find_board(port)
+    except LinkLost:
+        if not port:
+            raise
+        return port, ""
+    if info.driving:
+        raise ConfigError(f"{port}: the robot is active; stop it first")
+    passport.check(info.uid)
+    return port, info.hardware
+
+
 @contextlib.contextmanager
 def _bench(
     args: argparse.Namespace, body: Body, table: LimitTable
@@ -185,12 +202,7 @@ def _bench(
         with twin_bench(args, body, table) as bench:
             yield bench
         return
-    from tools.board_finder import find_board
-
-    port, info = find_board(args.port)
-    if info.driving:
-        raise ConfigError(f"{port}: the robot is active; stop it first")
-    passport.check(info.uid)
+    port, hardware = _board(args.port)
     transport = SerialTransport(port)
     prompt = Prompt()
 
@@ -205,6 +217,6 @@ def _bench(
         prompt.step(bringup.say)
 
     try:
-        yield BringUp(Link(transport, table, now_ns), table), pump, info.hardware
+        yield BringUp(Link(transport, table, now_ns), table), pump, hardware
     finally:
         transport.close()

@@ -9,9 +9,11 @@ import argparse
 import difflib
 import importlib
 import os
+import re
 import signal
 import sys
 from dataclasses import dataclass
+from importlib import metadata
 from types import ModuleType
 
 from firmware_bridge.errors import BridgeError
@@ -19,6 +21,10 @@ from models.errors import ModelError
 from runtime.errors import ConfigError, RuntimeFault
 
 FAILED, USAGE = 1, 2
+PACKAGES = {  # whose import has another name
+    "smp": "smpclient", "elftools": "pyelftools", "intelhex": "imgtool", "cv2": "opencv-python-headless",
+    "foxglove": "foxglove-sdk",
+}  # fmt: skip
 OURS = ("firmware_bridge", "models", "calibration", "runtime", "tools")
 
 
@@ -101,14 +107,29 @@ def _module(verb: Verb) -> ModuleType:
     try:
         return importlib.import_module(verb.module)
     except ModuleNotFoundError as error:
-        missing = (error.name or "").split(".")[0]
-        if missing in OURS:
-            raise
-        raise ConfigError(
-            f"`companion {' '.join(verb.words)}` needs the package {missing}, which is not "
-            "installed; `make setup`, or pip install 'companion-controller[EXTRA]' with the extra "
-            "that docs/develop.md names"
-        ) from error
+        raise _not_installed(" ".join(verb.words), error) from error
+
+
+def _not_installed(words: str, error: ModuleNotFoundError) -> Exception:
+    """Which package is missing, and which extra brings it."""
+    missing = (error.name or "").split(".")[0]
+    if missing in OURS:
+        return error
+    extra = _extra(PACKAGES.get(missing, missing))
+    get = f"pip install 'companion-controller[{extra}]'" if extra else f"pip install {missing}"
+    return ConfigError(
+        f"`companion {words}` needs the package {missing}, which is not installed; `make setup`, or {get}"
+    )
+
+
+def _extra(package: str) -> str:
+    """The extra whose requirement a package is; empty where it is in none."""
+    try:
+        requirements = metadata.requires("companion-controller") or []
+    except metadata.PackageNotFoundError:
+        return ""
+    found = (re.match(rf"{re.escape(package)}\b.*extra == .(\w+)", r) for r in requirements)
+    return next((match.group(1) for match in found if match), "")
 
 
 def _unknown(word: str, args: argparse.Namespace) -> str:
@@ -123,9 +144,20 @@ def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     if argv is not None:
         return _obey(argv)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _ended)
     code = _obey(sys.argv[1:])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would end it with a traceback
     return code
+
+
+class Ended(KeyboardInterrupt):
+    """Asked to end from outside: as Ctrl-C, so that motors are parked and nothing is left behind."""
+
+
+def _ended(number: int, frame: object) -> None:
+    raise Ended(signal.Signals(number).name)
 
 
 def _obey(argv: list[str]) -> int:
@@ -137,11 +169,19 @@ def _obey(argv: list[str]) -> int:
     except ConfigError as error:
         print(f"companion: {error}", file=sys.stderr)
         return USAGE
+    except ModuleNotFoundError as error:  # a part that only this use of the verb stands on
+        words = " ".join(word for word in argv[:2] if not word.startswith("-"))
+        told = _not_installed(words, error)
+        if told is error:
+            raise
+        print(f"companion: {told}", file=sys.stderr)
+        return USAGE
     except (RuntimeFault, ModelError, BridgeError) as error:
         print(f"companion: {error}", file=sys.stderr)
         return FAILED
-    except KeyboardInterrupt:
-        print("companion: stopped by Ctrl-C", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        by = str(error) if isinstance(error, Ended) else "Ctrl-C"
+        print(f"companion: stopped by {by}", file=sys.stderr)
         return FAILED
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

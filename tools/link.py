@@ -70,10 +70,12 @@ def watch(args: argparse.Namespace) -> int:
     with open_port(args) as port:
         link = port.link()
         start_ns, table, met = now_ns(), link_watch.Table(port), False
+        state = link.status.state
         try:
             for passed in _step(port, link, args.duration):
                 if plain:
                     _print(passed, names, start_ns, args.raw)
+                    state = _news(link, state, start_ns)
                 else:
                     table.show(passed, link, now_ns())
                 met = met or link.session != 0
@@ -91,6 +93,15 @@ def _print(passed: list[Seen], names: tuple[str, ...], start_ns: int, raw: bool)
         if link_watch.wanted(seen, names):
             print(link_watch.line(seen, start_ns, raw))
     sys.stdout.flush()
+
+
+def _news(link: Link, before: LinkState, start_ns: int) -> LinkState:
+    """A line when the link comes or goes: frames alone do not tell an unplugged port from a quiet one."""
+    status = link.status
+    if status.state is not before:
+        why = f": {status.reason}" if status.reason else ""
+        print(f"{(now_ns() - start_ns) / 1e9:8.3f} = link {status.state.value}{why}", flush=True)
+    return status.state
 
 
 def _nobody(port: Port, link: Link) -> str:
@@ -114,9 +125,17 @@ def stats(args: argparse.Namespace) -> int:
                 tally.forget_seq()
             for seen in passed:
                 tally.add(seen)
+            if link.status.state is LinkState.DISCONNECTED:
+                raise _gone(port, (now_ns() - start_ns) / 1e9)
         found = link_stats.summary(port, link, tally, (now_ns() - start_ns) / 1e9)
     print(json.dumps(found) if args.json else "\n".join(link_stats.lines(found)))
     return 0
+
+
+def _gone(port: Port, after_s: float) -> LinkError:
+    return LinkError(
+        f"port {port.name} went away after {after_s:.1f} s: check cable and power, then run it again"
+    )
 
 
 def _boot_id(link: Link) -> int:
@@ -126,6 +145,10 @@ def _boot_id(link: Link) -> int:
 def loopback(args: argparse.Namespace) -> int:
     """Round trips with known contents; exit 1 when any is lost or changed."""
     with open_port(args) as port:
-        found = link_loopback.verdict(port, link_loopback.Loopback(port).run(args.count))
+        start_ns = now_ns()
+        try:
+            found = link_loopback.verdict(port, link_loopback.Loopback(port).run(args.count))
+        except OSError as error:  # of the port: this loop has no link that would open it again
+            raise _gone(port, (now_ns() - start_ns) / 1e9) from error
     print(json.dumps(found) if args.json else "\n".join(link_loopback.lines(found)))
     return 0 if found["verdict"] == "PASS" else 1

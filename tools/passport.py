@@ -131,8 +131,10 @@ def append(
         tool=f"companion {metadata.version('companion-controller')}", result=result, facts=facts,
     )  # fmt: skip
     with _locked(path):
-        old = read_passport(uid) or Passport(schema=1, uid=uid, hardware=hardware)
-        new = Passport(schema=1, uid=uid, hardware=hardware, entries=(*old.entries, entry))
+        old = read_passport(uid) or Passport(schema=1, uid=uid, hardware="unknown")
+        new = Passport(
+            schema=1, uid=uid, hardware=hardware or old.hardware, entries=(*old.entries, entry)
+        )
         _replace(path, msgspec.json.format(msgspec.json.encode(new), indent=2), entry)
         _replace(path.with_suffix(".html"), label(new).encode(), entry)
     return path

@@ -270,3 +270,19 @@ def test_a_planner_that_is_not_there_is_one_sentence(say, monkeypatch) -> None:
     monkeypatch.setattr("tools.planner.now_ns", lambda: next(clock))
     code, _, err = say("plan", "follow", "--address", "tcp://127.0.0.1:1")
     assert code == 1 and "start one with `companion planner serve`" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "extra"),
+    [("mujoco", "twin"), ("smp", "firmware"), ("elftools", "firmware"), ("onnxruntime", "cpu")],
+)
+def test_a_package_that_is_missing_is_named_with_its_extra(monkeypatch, say, name, extra) -> None:
+    """Also one that is imported late, when the verb is at work."""
+
+    def late(*_: object) -> int:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr("tools.version.main", late)
+    code, _, err = say("version")
+    assert code == 2 and err.count("\n") == 1
+    assert f"needs the package {name}" in err and f"[{extra}]" in err

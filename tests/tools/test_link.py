@@ -331,3 +331,17 @@ def test_a_tap_shows_both_ways_and_changes_nothing() -> None:
     tap.read_into(memoryview(bytearray(100)))
     assert [(s.from_mcu, s.frame.name) for s in tap.take()] == [(False, "HELLO"), (True, "POWER")]
     assert tap.take() == []
+
+
+@pytest.mark.parametrize(
+    "words", [("stats", "--duration", "20"), ("loopback", "--count", "200000")]
+)
+def test_a_port_that_is_pulled_out_ends_it_with_a_sentence(say, words):
+    plant = Plant.create()
+    firmware = HostFirmware(TABLE, plant)
+    timer = threading.Timer(1.5, firmware.kill)
+    timer.start()
+    code, _, err = say("link", *words, "--port", firmware.port)
+    timer.join()
+    plant.close()
+    assert code == 1 and err.count("\n") == 1 and "went away after" in err
