@@ -7,6 +7,7 @@ construction (`SerialTransport`, `probe()`); afterwards trouble is `status.state
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -42,12 +43,19 @@ READ_SIZE = 16384  # at most so many bytes per step: a port that floods cannot h
 class Link:
     """One MCU behind one transport."""
 
-    def __init__(self, transport: Transport, table: LimitTable) -> None:
+    def __init__(
+        self, transport: Transport, table: LimitTable, clock: Callable[[], int] | None = None
+    ) -> None:
+        """`clock` [ns] dates what was read, after the read.
+
+        A process that is held up between asking the time and reading would else date bytes before
+        they came. Without it `step`'s time counts, as in lockstep, where nothing happens in between.
+        """
         table.counts()  # a table that does not fit the wire is refused here
         self.table = table
         self.status = LinkStatus()
         self.bytes_in = 0
-        self._transport = transport
+        self._transport, self._clock = transport, clock
         self._decoder = Decoder(table)
         self._outbox = Outbox(transport, len(table.joints))
         self._inbox = Inbox(self._outbox)
@@ -134,6 +142,7 @@ class Link:
         if not size:
             return
         self.bytes_in += size
+        now_ns = self._clock() if self._clock is not None else now_ns
         if self._decoder.feed(self._buffer_at, size, now_ns):
             for kind, t_us, rx_ns, payload in self._decoder.take():
                 self._take(now_ns, kind, t_us, rx_ns, payload)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
+from pathlib import Path
 
 from firmware_bridge.build import Target, build
 from firmware_bridge.errors import BuildError
@@ -64,6 +66,7 @@ FUNCTIONS: dict[str, tuple[object, tuple[object, ...]]] = {
     "core_park": (None, (_P,)),
     "core_log": (None, (_P, _U8, ctypes.c_char_p)),
     "core_send_body": (None, (_P, ctypes.c_char_p, ctypes.c_size_t)),
+    "core_flags": (_U32, (_P,)),
     "core_healthy": (_BOOL, (_P,)),
     "limit_start": (None, (_P, _P, _I32)),
     "limit_step": (_BOOL, (_P, _P, _I32, _I32)),
@@ -74,8 +77,12 @@ FUNCTIONS: dict[str, tuple[object, tuple[object, ...]]] = {
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """The loaded library, built at first use; its functions carry their argument types."""
-    path = build(LIBRARY)
+    """The loaded library, built at first use; its functions carry their argument types.
+
+    COMPANION_LIBRARY names another build of it: with coverage, with sanitizers, a mutant.
+    """
+    other = os.environ.get("COMPANION_LIBRARY")
+    path = Path(other) if other else build(LIBRARY)
     try:
         loaded = ctypes.CDLL(str(path))
     except OSError as error:

@@ -41,7 +41,10 @@ logging.getLogger("smpclient").addHandler(logging.NullHandler())
 
 @dataclass(frozen=True, slots=True)
 class BoardInfo:
-    """What a board says of itself; `refused` is why its last update did not get through."""
+    """What a board says of itself; `refused` is why its last update did not get through.
+
+    `verdicts` of the two slots are empty while the robot is active: a check would hold up its motors.
+    """
 
     hardware: str
     uid: str

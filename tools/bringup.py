@@ -217,6 +217,6 @@ def _bench(
         prompt.step(bringup.say)
 
     try:
-        yield BringUp(Link(transport, table), table), pump, hardware
+        yield BringUp(Link(transport, table, now_ns), table), pump, hardware
     finally:
         transport.close()

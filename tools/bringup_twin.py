@@ -51,7 +51,7 @@ def twin_bench(
         plant, firmware, hardware = _firmware(args, table, stack)
         twin = Twin(body, args.seed, plant, start_ns=now_ns(), stand=True)
         _break(twin, args.fault)
-        link = Link(SerialTransport(firmware.port), table)
+        link = Link(SerialTransport(firmware.port), table, now_ns)
         stack.callback(link.close)
         hand = StopHand(twin)
         twin.skip_to(now_ns())

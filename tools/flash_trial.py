@@ -71,7 +71,7 @@ def watch_trial(port: str, table: LimitTable, say: Say) -> tuple[str, str]:
         raise LinkLost(
             f"the board's port did not come back after its reset ({error}); {GOES_ON}"
         ) from error
-    link = Link(transport, table)
+    link = Link(transport, table, now_ns)
     end = now_ns() + int(CONFIRM_S * 1e9)
     say.line("on trial: waiting for the application to prove healthy (clock, sensors, link) ...")
     here_ns = now_ns()

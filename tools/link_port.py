@@ -110,7 +110,7 @@ class Port:
 
     def link(self) -> Link:
         """A host on this port; it arms nothing."""
-        return Link(self.tap, self.table)
+        return Link(self.tap, self.table, now_ns)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

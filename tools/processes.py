@@ -48,7 +48,7 @@ def controller(setup: Setup, channels: Channels, port: str, stop: StopFlag, pare
     if policy is None:
         parent.hear("degraded", "no backend runs the policy: motion stays disarmed")
     transport = SerialTransport(port) if setup.has_body else Unplugged()
-    link = Link(transport, setup.body.limit_table())
+    link = Link(transport, setup.body.limit_table(), now_ns)
     part = Controller(
         setup.body, setup.layout, link, policy, channels,
         ControllerConfig(

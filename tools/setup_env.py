@@ -18,7 +18,7 @@ VENV = ROOT / ".venv"
 RUN = ("cpu", "vision", "twin", "console", "log", "firmware")
 EXTRAS = {
     "run": RUN,
-    "firmware": RUN,
+    "firmware": ("firmware",),
     "test": (*RUN, "dev"),
     "train": (*RUN, "dev", "train"),
     "ci": (*RUN, "dev", "train", "browser"),
@@ -90,7 +90,7 @@ def main() -> None:
     if zig:
         print("setup: not every C compiler is here: the zig wheel builds what they would")
     step(
-        f"installing for `make {target}` (first time: about half a gigabyte)",
+        f"installing for `make {target}` (first time: {'a tenth of a' if target == 'firmware' else 'about half a'} gigabyte)",
         [str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
          "-e", f".[{','.join(extras)}]", *tools],
     )  # fmt: skip

@@ -51,12 +51,16 @@ bool core_moving(const core *c) {
     return false;
 }
 
+static int32_t within(int32_t x, int32_t most) {
+    return x > most ? most : (x < -most ? -most : x);
+}
+
 /* A wheel's top speed now: the host's parameter, and a quarter of it on the bench. */
 static int32_t wheel_target(const core *c, const joint_limit *limit, int32_t target) {
     int32_t permille = c->param[PARAM_SPEED_PERMILLE];
     permille = c->mode == MODE_BENCH && permille > BENCH_SPEED_PERMILLE ? BENCH_SPEED_PERMILLE : permille;
     int32_t top = (int32_t)((int64_t)limit->velocity_max * permille / 1000);
-    return target > top ? top : (target < -top ? -top : target);
+    return within(target, top);
 }
 
 static void drive(core *c, stop_level level) {
@@ -72,8 +76,7 @@ static void drive(core *c, stop_level level) {
         } else if (level == STOP_RAMP || (level == STOP_ZERO && !limit->velocity_joint)) {
             limit_stop(limit, state, 1);
         } else {
-            state->velocity = 0;
-            state->acceleration = 0;
+            state->velocity = state->acceleration = 0;
         }
         c->outputs.target[j] = limit_output(limit, state);
         c->outputs.current_limit_ma[j] = (int16_t)core_current_ma(c, j);
@@ -84,7 +87,7 @@ static void drive(core *c, stop_level level) {
 }
 
 static void show(core *c) {
-    static const uint8_t COLOURS[][3] = {
+    static const uint8_t COLOURS[][sizeof c->outputs.led_rgb] = {
         {24, 24, 24}, /* disarmed */
         {0, 40, 160}, /* armed */
         {0, 160, 40}, /* moving */
@@ -111,10 +114,10 @@ static void show(core *c) {
 
 void core_park(core *c) {
     core_leave(c, MODE_SAFE);
-    c->release_us = 0;
+    c->release_us = c->now_us;
     drive(c, STOP_CUT);
     c->outputs.enable = 0;
-    c->outputs.brake = 1;
+    c->outputs.brake = true;
     plant_write_outputs(c->plant, &c->outputs);
 }
 

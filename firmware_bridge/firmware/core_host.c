@@ -18,6 +18,12 @@ static void acknowledge(core *c, const frame *f, uint32_t code) {
     core_send(c, MSG_ACK, c->now_us, &ack, sizeof ack);
 }
 
+/* What was commanded before is no measure of what comes. */
+static void forget_motion(core *c) {
+    c->motion_until_us = 0;
+    c->motion_issue_us = 0;
+}
+
 static void on_hello(core *c, const frame *f) {
     msg_hello m;
     memcpy(&m, f->payload, sizeof m);
@@ -33,8 +39,7 @@ static void on_hello(core *c, const frame *f) {
         c->fault_news = true; /* a new host learns at once what is latched */
         c->session = 0;
         c->synced = false;
-        c->motion_until_us = 0;
-        c->motion_issue_us = 0;
+        forget_motion(c);
         c->latched &= ~(uint32_t)FAULT_HEARTBEAT;
         c->cut_by_latch = c->latched ? c->cut_by_latch : STOP_NONE;
     }
@@ -91,7 +96,10 @@ static uint32_t may_arm(const core *c, const msg_arm *m) {
     if (other || (m->mode != MODE_ACTIVE && m->mode != MODE_BENCH)) {
         return ACK_BAD_MODE;
     }
-    uint32_t harmless = FAULT_IMU_GAP | (m->mode == MODE_BENCH ? FAULT_CLIFF | FAULT_LIFT : 0);
+    uint32_t harmless = FAULT_IMU_GAP;
+    if (m->mode == MODE_BENCH) {
+        harmless |= FAULT_CLIFF | FAULT_LIFT;
+    }
     if (c->active & ~harmless) {
         return c->active & FAULT_SENSORS ? ACK_NO_SENSORS : ACK_CAUSE_PRESENT;
     }
@@ -113,9 +121,7 @@ static void on_arm(core *c, const frame *f) {
         core_leave(c, m.mode);
     } else if (code == ACK_OK && c->mode != m.mode) {
         core_start_pose(c);
-        c->motion_given = false;
-        c->motion_until_us = 0;
-        c->motion_issue_us = 0;
+        forget_motion(c);
         c->mode = m.mode;
     }
     acknowledge(c, f, code);
@@ -170,7 +176,6 @@ static uint32_t may_move(const core *c, const msg_motion *m, uint32_t t_us, int3
 
 static void on_motion(core *c, const frame *f) {
     msg_motion m;
-    memset(&m, 0, sizeof m);
     uint32_t code = ACK_BAD_SIZE;
     int32_t age_us = (int32_t)((uint32_t)c->now_us - f->t_us);
     if (f->size == MOTION_FIXED + c->limits->joints * sizeof(motion_item)) {

@@ -9,6 +9,8 @@ typedef struct {
 
 static const param_row ROWS[PARAMS] = PARAM_ROWS;
 
+static bool known(uint16_t id) { return id < PARAMS; }
+
 void core_params_reset(core *c) {
     for (uint32_t i = 0; i < PARAMS; i++) {
         c->param[i] = ROWS[i].start;
@@ -25,7 +27,7 @@ int32_t core_current_ma(const core *c, uint32_t joint) {
 }
 
 uint32_t core_param_set(core *c, uint16_t id, int32_t value) {
-    if (id >= PARAMS) {
+    if (!known(id)) {
         return ACK_NO_PARAM;
     }
     if (core_driving(c) || c->outputs.enable) { /* a stop ramp needs its current */
@@ -40,7 +42,7 @@ uint32_t core_param_set(core *c, uint16_t id, int32_t value) {
 
 void core_param_send(core *c, uint16_t id, uint32_t code) {
     msg_param m = {.id = id, .code = ACK_NO_PARAM};
-    if (id < PARAMS) {
+    if (known(id)) {
         m.code = (uint16_t)code;
         m.value = c->param[id];
         m.low = ROWS[id].low;

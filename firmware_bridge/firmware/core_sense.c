@@ -17,18 +17,19 @@
 #define BROWN_OUT_TICKS 20
 #define HEALTHY_US 1000000 /* since boot, before an image on trial may be confirmed */
 
+/* A value that is no number becomes the least one. */
 static int16_t rounded(float value) {
-    float limited = value > 32767.0f ? 32767.0f : (value < -32767.0f ? -32767.0f : value);
+    float limited = value > 32767.0f ? 32767.0f : (value > -32767.0f ? value : -32767.0f);
     return (int16_t)(limited < 0.0f ? limited - 0.5f : limited + 0.5f);
 }
 
 static void add_imu_sample(core *c) {
+    if (c->batch.n >= IMU_SAMPLES) {
+        c->batch.n = 0; /* its report was too late to be made */
+    }
     if (c->batch.n == 0) {
         c->batch_us = c->now_us;
         c->batch.flags = 0;
-    }
-    if (c->batch.n >= IMU_SAMPLES) {
-        return;
     }
     imu_item *item = &c->batch.item[c->batch.n++];
     item->dt_us = (uint16_t)(c->now_us - c->batch_us);
@@ -58,6 +59,8 @@ void core_sample(core *c, uint64_t number) {
     }
 }
 
+static stop_level harder(stop_level a, stop_level b) { return a > b ? a : b; }
+
 void core_latch(core *c, uint32_t fault, stop_level level, uint32_t detail) {
     if (!(c->latched & fault)) {
         if (c->latched == 0) {
@@ -68,9 +71,7 @@ void core_latch(core *c, uint32_t fault, stop_level level, uint32_t detail) {
         c->latched |= fault;
         c->fault_news = true;
     }
-    if (level > c->cut_by_latch) {
-        c->cut_by_latch = level;
-    }
+    c->cut_by_latch = harder(level, c->cut_by_latch);
     core_leave(c, MODE_SAFE);
 }
 
@@ -128,6 +129,7 @@ static bool held(const core *c, uint16_t *count, bool condition, uint32_t time_u
 }
 
 static int32_t absolute(int32_t x) { return x < 0 ? -x : x; }
+static int32_t along(int32_t x, int32_t way) { return way < 0 ? -x : x; }
 
 /* Current against measured acceleration: pushed for so long without gaining so much speed. */
 static bool resisted(const core *c, push_watch *w, bool pushed, int32_t speed, int32_t gain,
@@ -146,11 +148,12 @@ static bool contact(core *c, uint32_t j, int32_t wanted, int32_t top) {
     joint_watch *w = &c->watch[j];
     int32_t limit = core_current_ma(c, j);
     int32_t current = c->sensors.current_ma[j];
-    int32_t push = c->mode == MODE_ACTIVE ? absolute(current) : 0;
-    int32_t speed = current < 0 ? -c->sensors.velocity[j] : c->sensors.velocity[j];
-    int32_t behind = (current < 0 ? -wanted : wanted) - speed;
-    bool hard = push > limit * c->param[PARAM_CONTACT_PERMILLE] / 1000;
-    bool shoved = push > limit * SHOVE_PERMILLE / 1000 && behind > top / 10;
+    int32_t push = absolute(current);
+    int32_t speed = along(c->sensors.velocity[j], current);
+    bool watched = c->mode == MODE_ACTIVE; /* on the bench every start is near its little current */
+    bool hard = watched && push > limit * c->param[PARAM_CONTACT_PERMILLE] / 1000;
+    bool behind = along(wanted, current) - speed > top / 10;
+    bool shoved = watched && behind && push > limit * SHOVE_PERMILLE / 1000;
     bool stuck = resisted(c, &w->contact, hard, speed, top / 20, CONTACT_US);
     return resisted(c, &w->shoved, shoved, speed, top / 50, SHOVE_US) || stuck;
 }
@@ -161,15 +164,14 @@ static void watch_wheel(core *c, uint32_t j) {
     int64_t nano = limit->scale_nano;
     int32_t top = (int32_t)(limit->velocity_max * nano / 1000000); /* 1e-3 rad/s */
     int32_t wanted = (int32_t)(c->outputs.target[j] * nano / 1000000);
-    int32_t measured = c->sensors.velocity[j];
-    bool opposite = (wanted < 0) != (measured < 0);
+    int32_t speed = along(c->sensors.velocity[j], wanted);
     bool driven = absolute(wanted) > top / 10;
-    bool against = opposite && absolute(wanted) > top / 20 && absolute(measured) > top / 20;
+    bool against = absolute(wanted) > top / 20 && -speed > top / 20;
     if (held(c, &w->opposing, against, OPPOSING_US)) {
         core_latch(c, FAULT_OPPOSING, STOP_CUT, j);
     }
-    w->moved = driven && (w->moved || (!opposite && absolute(measured) > top / 10));
-    bool still = driven && absolute(measured) < top / 80;
+    w->moved = driven && (w->moved || speed > top / 10);
+    bool still = driven && absolute(speed) < top / 80;
     if (held(c, &w->stalled, still, w->moved ? STALLED_US : START_US)) {
         core_latch(c, FAULT_STALLED, STOP_CUT, j);
     }

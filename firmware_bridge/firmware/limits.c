@@ -8,24 +8,23 @@
 
 static int64_t magnitude(int64_t x) { return x < 0 ? -x : x; }
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t with_sign(int64_t size, int64_t sign) { return sign < 0 ? -size : size; }
 static int64_t bounded(int64_t x, int64_t low, int64_t high) {
     return x < low ? low : (x > high ? high : x);
 }
 
-/* Floor of the square root; x >= 0. Newton from above: decreases until it does not. */
+/* Floor of the square root, x >= 0: two bits of x make one of it, without a division. */
 static int64_t root(int64_t x) {
-    if (x < 2) {
-        return x;
-    }
-    int bits = 64 - __builtin_clzll((unsigned long long)x);
-    uint64_t guess = (uint64_t)1 << ((bits + 1) / 2);
-    for (;;) {
-        uint64_t next = (guess + (uint64_t)x / guess) / 2;
-        if (next >= guess) {
-            return (int64_t)guess;
+    uint64_t rest = (uint64_t)x, result = 0;
+    for (uint64_t bit = UINT64_C(1) << 62; bit != 0; bit >>= 2) {
+        if (rest >= result + bit) {
+            rest -= result + bit;
+            result = (result >> 1) + bit;
+        } else {
+            result >>= 1;
         }
-        guess = next;
     }
+    return (int64_t)result;
 }
 
 void limit_start(const joint_limit *limit, limit_state *state, int32_t measured) {
@@ -44,7 +43,7 @@ static void approach(const joint_limit *limit, limit_state *s, int64_t wanted, i
         most = root(limit->jerk_max * distance);
     }
     int64_t step = limit->jerk_max * dt_ms;
-    s->acceleration = bounded(error < 0 ? -most : most, s->acceleration - step, s->acceleration + step);
+    s->acceleration = bounded(with_sign(most, error), s->acceleration - step, s->acceleration + step);
     int64_t top = limit->velocity_max * INT64_C(1000000);
     int64_t next = s->velocity + s->acceleration * dt_ms;
     s->velocity = bounded(next, -top, top);
@@ -74,7 +73,7 @@ static int64_t braking_velocity(const joint_limit *limit, int64_t error) {
     if ((most / 1000) * (most / 1000) > under_root) {
         most = root(under_root) * 1000;
     }
-    return error < 0 ? -most : most;
+    return with_sign(most, error);
 }
 
 bool limit_step(const joint_limit *limit, limit_state *state, int32_t target, int32_t dt_ms) {
@@ -95,7 +94,7 @@ void limit_stop(const joint_limit *limit, limit_state *state, int32_t dt_ms) {
     int64_t step = (int64_t)limit->stop_deceleration * dt_ms * 1000;
     int64_t left = magnitude(state->velocity) - step;
     left = left < 0 ? 0 : left;
-    state->velocity = state->velocity < 0 ? -left : left;
+    state->velocity = with_sign(left, state->velocity);
     state->acceleration = 0;
     if (!limit->velocity_joint) {
         advance(limit, state, dt_ms);
@@ -106,5 +105,5 @@ int32_t limit_output(const joint_limit *limit, const limit_state *state) {
     int64_t unit = limit->velocity_joint ? INT64_C(1000000) : INT64_C(1000000000);
     int64_t value = limit->velocity_joint ? state->velocity : state->position;
     int64_t rounded = (magnitude(value) + unit / 2) / unit;
-    return (int32_t)(value < 0 ? -rounded : rounded);
+    return (int32_t)with_sign(rounded, value);
 }

@@ -120,9 +120,7 @@ static int open_pty(void) {
         return -1;
     }
     cfmakeraw(&settings);
-    cfsetispeed(&settings, line.speed);
-    cfsetospeed(&settings, line.speed);
-    if (tcsetattr(slave, TCSANOW, &settings) != 0 || fcntl(master, F_SETFL, O_NONBLOCK) != 0) {
+    if (tcsetattr(slave, TCSANOW, &settings) != 0 || !wire_set(&line, slave) || fcntl(master, F_SETFL, O_NONBLOCK) != 0) {
         return -1;
     }
     printf("%s\n", path);
@@ -167,7 +165,7 @@ static void send_pending(int master, uint64_t now) {
     }
 }
 
-static void receive(int master, uint64_t now, size_t room) {
+static void receive(int master, uint64_t offset_us, size_t room) {
     uint8_t data[1024];
     ssize_t size = read(master, data, room < sizeof data ? room : sizeof data);
     if (size <= 0) {
@@ -177,7 +175,8 @@ static void receive(int master, uint64_t now, size_t room) {
     if (wire_garbles(&line, master)) {
         wire_garble(&line, data, (size_t)size);
     }
-    core_receive(&firmware, now, data, (size_t)size);
+    /* the time after the read: what came while this process was held up must not be dated before */
+    core_receive(&firmware, monotonic_us() + offset_us, data, (size_t)size);
 }
 
 static void serve(int master, uint64_t offset_us) {
@@ -190,7 +189,7 @@ static void serve(int master, uint64_t offset_us) {
         int ready = ppoll(&watched, open ? 1 : 0, &wait, NULL);
         now = monotonic_us() + offset_us;
         if (ready > 0) {
-            receive(master, now, wire_allows(&line, &line.rx, now));
+            receive(master, offset_us, wire_allows(&line, &line.rx, now));
         }
         core_run(&firmware, now);
         send_pending(master, now);

@@ -8,7 +8,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <termios.h>
 
 /* One way: what may pass by now. */
 typedef struct {
@@ -18,16 +17,18 @@ typedef struct {
 
 typedef struct {
     uint32_t baud;
-    speed_t speed; /* the same as termios names it */
+    uint32_t speed; /* the same as the kernel names it */
     uint64_t noise;
     wire_bucket rx, tx;
 } wire;
 
-/* False: no rate that termios knows. The seed decides what is heard at a wrong rate. */
+/* False: no rate that the kernel has a name for. The seed decides what is heard at a wrong rate. */
 bool wire_init(wire *w, uint32_t baud, uint64_t seed);
 /* Bytes that may pass now; wire_pass() takes them off. */
 size_t wire_allows(const wire *w, wire_bucket *b, uint64_t now_us);
 void wire_pass(wire_bucket *b, size_t size);
+/* Set a terminal to this wire's rate. */
+bool wire_set(const wire *w, int terminal);
 /* Whether the other end of this pty is set to another rate. */
 bool wire_garbles(const wire *w, int master);
 /* What arrives of these bytes at another rate, in place. */

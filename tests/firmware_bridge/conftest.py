@@ -29,7 +29,8 @@ def load(name: str) -> ModuleType:
     return module
 
 
-load("oracle")
+for _name in ("oracle", "frames", "mutants"):
+    load(_name)
 Wire = load("wire").Wire
 
 

@@ -181,6 +181,8 @@ def test_the_server_refuses_while_driving_and_what_it_does_not_know(flash, image
     assert ask(flash, 0, 0, 6, None) == {"buf_size": 1024, "buf_count": 1}
     assert "active" in ask(flash, 2, 1, 1, {"off": 0, "len": 10, "data": b"x"}, driving=True)["rsn"]
     assert "active" in ask(flash, 2, 0, 5, {}, driving=True)["rsn"]
+    assert "active" in ask(flash, 0, 1, 0, {}, driving=True)["rsn"]
+    assert ask(flash, 0, 66, 0, {}, driving=True)["verdicts"] == []
     assert ask(flash, 0, 7, 0, {})["rc"] == 8
     assert ask(flash, 2, 1, 1, [1, 2])["rc"] == 3
     assert (

@@ -70,6 +70,15 @@ def test_age_to_the_microsecond(wire, age_us, expected):
     assert health["motion_stale"] == (expected is Ack.STALE)
 
 
+def test_every_stale_command_counts(wire):
+    wire.armed().run(80)
+    for _ in range(3):
+        wire.move({0: 100}, t_us=stamped(wire, 60_000))
+    wire.move({0: 100}, ttl_ms=19)
+    health = wire_health(wire)
+    assert (health["motion_stale"], health["motion_refused"], health["motion_ok"]) == (3, 4, 0)
+
+
 def test_ttl_counts_from_issue_and_ends_exactly(wire):
     wire.rolling(5000).commands = None
     wire.run(3)

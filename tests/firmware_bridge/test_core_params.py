@@ -106,12 +106,15 @@ def test_current(wire):
     assert wire.armed().run(1).currents == [2004, 2004, 1002, 1002, 250, 250]
 
 
-def test_led_brightness(wire):
+@pytest.mark.parametrize(
+    ("permille", "rgb"), [(50, [0, 2, 8]), (999, [0, 39, 159]), (1000, [0, 40, 160])]
+)
+def test_led_brightness(wire, permille, rgb):
     wire.opened()
-    assert wire.set_param(Param.LED_PERMILLE, 50) is Ack.OK
+    assert wire.set_param(Param.LED_PERMILLE, permille) is Ack.OK
     wire.armed().run(1)
     assert wire.out.led_mode == LedMode.ARMED
-    assert wire.out.led_rgb.tolist() == [0, 2, 8]
+    assert wire.out.led_rgb.tolist() == rgb
 
 
 @pytest.mark.parametrize("target", Reboot)

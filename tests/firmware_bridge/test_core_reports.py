@@ -4,86 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
 import pytest
 from oracle import encode
 
 from firmware_bridge import protocol
-from firmware_bridge.protocol import Ack, Fault, LedMode, Mode, StateFlag
-
-COLOUR = {
-    LedMode.DISARMED: [24, 24, 24],
-    LedMode.ARMED: [0, 40, 160],
-    LedMode.MOVING: [0, 160, 40],
-    LedMode.STOPPED: [200, 0, 0],
-    LedMode.FAULT: [220, 90, 0],
-}
-
-
-def ring(wire) -> LedMode:
-    shown = LedMode(wire.out.led_mode)
-    dark = wire.out.led_rgb.tolist() == [0, 0, 0]
-    assert dark or wire.out.led_rgb.tolist() == COLOUR[shown]
-    assert not dark or shown is LedMode.FAULT
-    return shown
-
-
-def test_ring_in_every_mode(wire):
-    wire.run(2)
-    assert ring(wire) is LedMode.DISARMED
-    wire.opened().arm(Mode.IDLE)
-    assert ring(wire.run(1)) is LedMode.DISARMED
-    for mode in (Mode.ACTIVE, Mode.BENCH):
-        wire.armed(mode)
-        assert ring(wire.run(1)) is LedMode.ARMED
-        wire.move({2: 500})
-        assert ring(wire.run(10)) is LedMode.MOVING  # the head moves too
-        wire.move({2: 500}, ttl_ms=200)
-        wire.until(lambda: ring(wire) is LedMode.ARMED)
-        assert wire.arm(Mode.IDLE) is Ack.OK
-
-
-def test_ring_shows_a_stop_ramp_as_motion(wire):
-    wire.rolling(5000).commands = None
-    wire.arm(Mode.SAFE)
-    assert ring(wire.run(75)) is LedMode.MOVING
-    assert wire.wheels == [5000 - 75 * 66] * 2
-    assert ring(wire.run(1)) is LedMode.DISARMED
-    assert wire.wheels == [0, 0]
-
-
-@pytest.mark.parametrize("name", ["stop_input", "estop"])
-def test_ring_is_red_for_a_stop(wire, name):
-    wire.rolling()
-    if name == "estop":
-        wire.estop()
-    else:
-        wire.sensors["stop_input"] = 0
-        wire.sense()
-    for _ in range(1000):
-        assert ring(wire.run(1)) is LedMode.STOPPED
-
-
-@pytest.mark.parametrize("fault", [Fault.BUMPER, Fault.CLIFF, Fault.LIFT])
-def test_ring_blinks_at_2_hz_for_a_fault(wire, fault):
-    wire.rolling()
-    name, bits = (
-        ("bumper", 1) if fault is Fault.BUMPER else ("cliff", 3 if fault is Fault.LIFT else 1)
-    )
-    wire.sensors[name] = bits
-    wire.run(2)
-    for _ in range(1500):
-        assert ring(wire.run(1)) is LedMode.FAULT
-        dark = not wire.out.led_rgb.any()
-        assert dark == bool(wire.mcu_us // 250_000 % 2)
-
-
-def test_ring_of_a_stop_beside_a_fault_is_red(wire):
-    wire.rolling().sensors["bumper"] = 1
-    wire.run(2)
-    assert ring(wire) is LedMode.FAULT
-    wire.estop()
-    assert ring(wire.run(1)) is LedMode.STOPPED
+from firmware_bridge.protocol import StateFlag
 
 
 def test_flags(wire):
@@ -103,6 +28,17 @@ def test_flags(wire):
     wire.estop()
     wire.run(301)
     assert wire.flags == StateFlag.SESSION | StateFlag.SYNCED | StateFlag.LATCHED
+
+
+def test_no_flag_stands_without_its_reason(make_wire, table):
+    """Nobody is told these; an image on trial asks for them."""
+    wire = make_wire(dataclasses.replace(table, has_stop=False))
+    wire.run(2)
+    late = StateFlag.HEARTBEAT_LATE
+    assert wire.lib.core_flags(wire.core) == late
+    wire.run(100).sensing = False
+    wire.run(100)
+    assert wire.lib.core_flags(wire.core) == late | StateFlag.SENSORS_STALE
 
 
 def test_health_counts(wire):
@@ -185,7 +121,10 @@ def test_a_late_tick_is_caught_up_and_counted(wire, late_us, ticks):
     assert health(wire)["late_max_us"] == late_us  # the worst so far
 
 
-@pytest.mark.parametrize(("late_us", "told"), [(49_999, 5), (59_999, 5), (60_000, 4), (70_000, 4)])
+@pytest.mark.parametrize(
+    ("late_us", "told"),
+    [(49_999, 5), (58_500, 5), (59_000, 5), (59_999, 5), (60_000, 5), (70_000, 5)],
+)
 def test_reports_of_long_ago_are_not_made(wire, late_us, told):
     """A tick that is 50 ms late or more reports nothing."""
     wire.opened().run(10 - wire.us // 1000 % 10)
@@ -198,7 +137,7 @@ def test_reports_of_long_ago_are_not_made(wire, late_us, told):
     ]
     due = [t for t in range(start + 10_000, wire.us + 1, 10_000) if wire.us - t < 50_000]
     assert times == due
-    assert len(due) >= told - 1
+    assert len(due) in (told - 1, told)
 
 
 def test_bytes_see_no_tick_before_their_time(wire):
@@ -212,75 +151,6 @@ def test_bytes_see_no_tick_before_their_time(wire):
     assert wire.wheels == [5000, 5000]
     wire.commands = None
     assert wire.run(1).wheels == [5000 - 66] * 2
-
-
-def test_imu_batches(wire):
-    wire.opened()
-    wire.run(-(wire.us // 1000) % 10).forget()
-    values = [0.0, 1.0, -1.0, 100.0, -100.0]
-    sent = []
-
-    def shake():
-        if wire.us // 1000 % 2 == 0:
-            step = wire.us // 2000 % 5
-            wire.sensors["accel_m_s2"] = (values[step], 9.81, -values[step])
-            wire.sensors["gyro_rad_s"] = (0.0004, -0.0006, 3 * values[step])
-            sent.append(values[step])
-            wire.plant.write_sensors()
-
-    wire.before_tick = shake
-    wire.run(10)
-    (batch,) = wire.frames(protocol.IMU)
-    assert batch.fields == {"n": 5, "flags": 0, "temperature": 0}
-    assert [i["dt_us"] for i in batch.items] == [0, 2000, 4000, 6000, 8000]
-    assert batch.t_us == wire.mcu_us - 8000 & 0xFFFFFFFF
-    for item, value in zip(batch.items, sent, strict=True):
-        assert item["accel"] == (counts(value / 0.005), 1962, counts(-value / 0.005))
-        assert item["gyro"] == (0, -1, counts(3 * value / 0.001))
-
-
-def counts(value: float) -> int:
-    return int(np.clip(np.sign(value) * np.floor(abs(value) + 0.5), -32767, 32767))
-
-
-@pytest.mark.parametrize(("value", "count"), [(163.835, 32767), (163.84, 32767), (-163.84, -32767),
-                                              (1e30, 32767), (-1e30, -32767), (0.0124, 2), (0.0126, 3),
-                                              (-0.0124, -2), (-0.0126, -3)])  # fmt: skip
-def test_imu_rounds_and_saturates(wire, value, count):
-    wire.sensors["accel_m_s2"] = (value, 0, 0)
-    wire.opened().run(20)
-    assert wire.frames(protocol.IMU)[-1].items[-1]["accel"] == (count, 0, 0)
-
-
-def test_a_repeated_sample_is_flagged(wire):
-    wire.opened()
-    wire.run(-(wire.us // 1000) % 10 + 2).forget()
-    wire.sensing = False
-    wire.run(2)
-    wire.sensing = True
-    wire.run(6)
-    assert wire.frames(protocol.IMU)[-1].fields["flags"] == 1
-    wire.forget().run(10)
-    assert wire.frames(protocol.IMU)[-1].fields["flags"] == 0
-
-
-def test_a_session_begins_with_a_fresh_batch(wire):
-    """Nobody took the batches before it: they are dropped, period by period."""
-    wire.run(500)
-    wire.hello()
-    wire.run(10)
-    assert wire.frames(protocol.IMU)[0].fields["n"] == 5
-
-
-@pytest.mark.parametrize("hz", [50, 100, 200])
-def test_imu_and_state_stand_back_to_back(make_wire, table, hz):
-    wire = make_wire(dataclasses.replace(table, control_hz=hz, imu_hz=5 * hz)).opened()
-    wire.run(100).forget()
-    wire.run(200)
-    imu, state = wire.frames(protocol.IMU), wire.frames(protocol.STATE)
-    assert len(imu) == len(state) == hz // 5
-    assert [s.seq for s in state] == [(i.seq + 1) & 0xFF for i in imu]
-    assert all(i.fields["n"] == 5 for i in imu)
 
 
 def test_state_tells_the_sensors(wire):
@@ -318,6 +188,16 @@ def test_power_sums_what_was_drawn(wire):
     wire.run(20_000)
     assert abs(wire.frames(protocol.POWER)[-1].fields["used"] - drawn["used"]) < 30
     assert wire.frames(protocol.IMU)[-1].fields["temperature"] == -700
+
+
+@pytest.mark.parametrize(("current_ma", "used"), [(0, 0), (1, 1), (-1, 0), (-30_000, 0)])
+def test_a_single_milliampere_counts_and_a_charger_does_not(wire, current_ma, used):
+    wire.sensors["battery_mv"], wire.sensors["battery_ma"] = 65_535, current_ma
+    wire.sense()
+    wire.to(65_000_000)  # 65.5 mW for 65 s: 1.18 mWh
+    wire.hello()
+    wire.forget().run(250)
+    assert wire.last(protocol.POWER)["used"] == used
 
 
 def test_rates_of_the_slow_reports(wire):

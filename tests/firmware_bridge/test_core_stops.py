@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from firmware_bridge.protocol import Ack, Fault, Mode
+from firmware_bridge.protocol import Ack, Fault, Mode, StateFlag
 
 RAMP, ZERO, CUT = "ramp", "zero", "cut"
 
@@ -106,6 +106,18 @@ def test_lift_is_every_sensor_and_more_than_one(make_wire, table, cliffs, bits, 
     assert wire.latched == fault
 
 
+def test_all_that_is_wrong_is_told_at_once(wire):
+    wire.armed(Mode.IDLE)
+    s = wire.sensors
+    s["bumper"], s["cliff"], s["stop_input"], s["battery_mv"] = 1, 2, 0, 12_000
+    wire.sense()
+    wire.sensing = False
+    wire.run(60)
+    every = Fault.STOP_INPUT | Fault.BUMPER | Fault.CLIFF | Fault.BROWN_OUT | Fault.SENSORS
+    assert wire.active & ~Fault.IMU_GAP == every
+    assert wire.latched == Fault.STOP_INPUT
+
+
 def test_lift_after_cliff_is_a_second_latch_and_no_new_first(wire):
     wire.rolling().sensors["cliff"] = 1
     wire.run(2)
@@ -130,6 +142,28 @@ def test_more_than_one_latch_keeps_the_first_and_the_hardest_stop(wire):
     wire.run(2).estop(reason=1)
     wire.run(2)
     assert wire.fault["detail"] == 2
+
+
+@pytest.mark.parametrize("name", ["bumper", "stop_input"])
+def test_the_head_ramps_at_a_brake_and_freezes_at_a_cut(wire, name):
+    wire.armed().commands = {2: 20_000}
+    wire.run(300)
+    before = int(wire.targets[2])
+    step = int(wire.run(1).targets[2]) - before
+    assert step > 20  # near its top speed of 30 counts a millisecond
+    wire.sensors[name] = int(name == "bumper")
+    wire.sense()
+    wire.commands = None
+    moved = []
+    for _ in range(120):
+        here = int(wire.targets[2])
+        moved.append(int(wire.run(1).targets[2]) - here)
+    if name == "bumper":
+        assert step - 3 < moved[0] <= step
+        assert 60 < len([m for m in moved if m]) < 80  # 3 rad/s at 40 rad/s2
+    else:
+        assert not any(moved)
+    assert not wire.flags & StateFlag.MOVING
 
 
 def test_a_stop_that_is_latched_again_stays_as_hard_as_it_was(wire):

@@ -265,7 +265,9 @@ def test_refused_while_the_robot_is_active(bench, firmware, table):
     with bench.update() as port:
         with pytest.raises(UpdateError, match="active"):
             port.upload(data_of(firmware, "0.2.0"), lambda _: None)
-    assert bench.running() == "0.1.0"
+        assert port.info().driving
+    time.sleep(1.5)  # without its host it disarms by itself
+    assert not bench.info().driving and bench.running() == "0.1.0"
 
 
 def test_the_host_is_told_why_the_board_restarted(bench, firmware, board, table, dead_image):

@@ -194,6 +194,24 @@ def test_grid_of_states(dt_ms):
                     pair.check()
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("beside", [-1000, -1, 0, 1, 500, 999, 1000])
+def test_where_the_two_braking_curves_meet(sign, beside):
+    """Linear and root curve give the same speed 400 counts before the target: which one counts?"""
+    table = load_body("companion").limit_table()
+    pair = Pair(table, 1)
+    for j, (joint, m) in enumerate(zip(pair.gate.joints, pair.gate._motion, strict=True)):
+        distance = 1_600_000 * joint.acceleration_max + beside
+        m.position = 0 if joint.velocity_joint else -sign * distance
+        m.velocity, m.acceleration = sign * distance // 40, 0
+        if joint.velocity_joint:
+            m.velocity = 0
+        pair.state[3 * j : 3 * j + 3] = [m.position, m.velocity, m.acceleration]
+    for _ in range(3):
+        pair.limit([0] * 6)
+        pair.check()
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_start_from_anything_measured(seed):
     rng = np.random.default_rng(seed)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import stat
 import struct
+from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -215,3 +217,41 @@ def test_files_that_are_no_image_are_refused(tmp_path, data):
     file.write_bytes(data)
     with pytest.raises(ImageError):
         read_image(file)
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_a_run_offers_the_flash_when_firmware_differs(monkeypatch, answer):
+    """A real firmware process of another body answers at the port."""
+    from firmware_bridge.errors import LinkError
+    from firmware_bridge.host import HostFirmware
+    from firmware_bridge.plant import Plant
+    from tools import flash, start_checks
+
+    table = load_body("companion").limit_table()
+    other = dataclasses.replace(table, motion_ttl_ms=table.motion_ttl_ms + 1)
+    firmware = HostFirmware(other, Plant.create())
+    asked: list[str] = []
+
+    def offer(_table: object, port: str, reason: str) -> bool:
+        asked.append(f"{port} {reason}")
+        return answer
+
+    monkeypatch.setattr(flash, "offer", offer)
+    setup = SimpleNamespace(
+        settings=SimpleNamespace(firmware=firmware.port), body=load_body("companion")
+    )
+    try:
+        if answer:
+            start_checks.check_port(setup)
+        else:
+            with pytest.raises(LinkError, match="companion flash"):
+                start_checks.check_port(setup)
+        assert len(asked) == 1 and firmware.port in asked[0] and "another body" in asked[0]
+    finally:
+        firmware.stop()
+
+
+def test_without_a_terminal_nobody_is_asked():
+    from tools.flash import offer
+
+    assert offer(load_body("companion").limit_table(), "/dev/null", "differs") is False

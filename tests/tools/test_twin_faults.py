@@ -19,7 +19,7 @@ from runtime.body import load_body
 from tools.twin.errors import TwinError
 from tools.twin.faults import FAULTS, At
 from tools.twin.scenario import EASY
-from tools.twin.twin import Twin, new_truth
+from tools.twin.twin import STEP_NS, Twin, new_truth
 
 BODY = load_body("companion")
 TABLE = BODY.limit_table()
@@ -192,6 +192,31 @@ def test_hard_driving_raises_no_alarm():
                 break
 
 
+@pytest.mark.parametrize("mode", [Mode.SAFE, Mode.IDLE, Mode.ACTIVE])
+def test_the_ring_tells_the_truth_of_a_robot_whose_host_died(mode):
+    """Moving while the wheels are told to move, then armed, then the blinking fault; disarmed stays."""
+    r = Rolling().rolling((FULL, FULL)) if mode is Mode.ACTIVE else Rolling().ready(mode)
+    r.host = False
+    shown, colours, moved_ns = [], set(), r.now_ns
+    for _ in range(1000):
+        r.step()
+        moving = bool(r.firmware.plant.outputs.target[:2].any())
+        assert (r.led is LedMode.MOVING) == moving
+        moved_ns = r.now_ns if moving else moved_ns
+        if r.now_ns - moved_ns > 100 * MS:  # the wheels follow their command a little later
+            assert r.fastest < REST_RAD_S
+        if r.led is LedMode.FAULT:
+            colours.add(bytes(r.firmware.plant.outputs.led_rgb))
+        if shown[-1:] != [r.led]:
+            shown.append(r.led)
+    if mode is Mode.ACTIVE:
+        assert shown == [LedMode.MOVING, LedMode.ARMED, LedMode.FAULT]
+        assert colours == {bytes(3), bytes((220, 90, 0))}  # it blinks
+        assert not r.twin.motors.enabled
+    else:
+        assert shown == [LedMode.DISARMED]
+
+
 def test_brown_out_brings_the_robot_to_rest_on_its_ramp():
     r = Rolling().rolling((FULL, FULL))
     r.host = False
@@ -335,3 +360,32 @@ def test_ending_what_does_not_hold_changes_nothing():
     assert twin.faults.active == {("cliff", None)}
     twin.faults.end("cliff")
     assert twin.faults.active == set()
+
+
+def test_a_twin_that_catches_up_does_not_call_a_live_firmware_dead():
+    """Held up for 30 ms, it makes 15 steps at once: the counter could not move in between."""
+    body = load_body("companion")
+    plant = Plant(bytearray(4096))
+    twin = Twin(body, 0, plant)
+    now_ns = 0
+
+    def live(count: int, burst: int) -> None:
+        nonlocal now_ns
+        for _ in range(count):
+            plant.outputs.record["enable"] = 1
+            plant.outputs.record["current_limit_ma"] = 4000
+            plant.outputs.record["tick_count"] += 1
+            plant.write_outputs()
+            now_ns += burst * STEP_NS
+            twin.step_to(now_ns)
+
+    live(20, 1)
+    assert twin.motors.enabled
+    for _ in range(5):
+        live(1, 15)
+        assert twin.motors.enabled
+    live(1, 1)
+    for step in range(12):  # dead: nothing moves the counter any more
+        assert twin.motors.enabled == (step < 10)
+        now_ns += STEP_NS
+        twin.step_to(now_ns)

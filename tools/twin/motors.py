@@ -10,6 +10,7 @@ from runtime.body import Body
 from tools.twin.world import BRAKE_N_M_S, SHORT_BRAKE_KV, STEP_S, WHEEL_KV, Ids
 
 WATCHDOG_STEPS = round(0.020 / STEP_S)
+CAUGHT_UP_STEPS = 5  # of steps made in a row: a firmware cannot tick in between, and is not dead
 BRAKE_STEPS = round(0.020 / STEP_S)  # until a brake's spring has come to its full force
 
 
@@ -40,11 +41,17 @@ class Motors:
         self.enabled = False
         self._power(False)
 
-    def drive(self, data: mujoco.MjData) -> None:
-        """Once per physics step: the newest outputs become this step's actuator targets."""
+    def drive(self, data: mujoco.MjData, in_a_row: int = 0) -> None:
+        """Once per physics step: the newest outputs become this step's actuator targets.
+
+        `in_a_row`: steps made just before this one without a pause, as a twin that was held up does.
+        """
         outputs = self._plant.read_outputs()
         tick = outputs.tick_count
-        self._still_steps = 0 if tick != self._tick else self._still_steps + 1
+        if tick != self._tick:
+            self._still_steps = 0
+        elif in_a_row < CAUGHT_UP_STEPS:
+            self._still_steps += 1
         self._tick = tick
         enabled = outputs.enable and self._still_steps < WATCHDOG_STEPS
         self._brake(outputs.brake or not enabled)

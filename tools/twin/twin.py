@@ -123,14 +123,16 @@ class Twin:
 
     def step_to(self, now_ns: int) -> None:
         """Advance by whole physics steps up to `now_ns`."""
+        in_a_row = 0
         while self.now_ns + STEP_NS <= now_ns:
-            self._step()
+            self._step(in_a_row)
+            in_a_row += 1
 
     def skip_to(self, now_ns: int) -> None:
         """Let time pass without physics: a stalled machine must not be raced after."""
         self.now_ns = max(self.now_ns, now_ns)
 
-    def _step(self) -> None:
+    def _step(self, in_a_row: int) -> None:
         data = self.data
         if self.steps % SLOW_STEPS == 0:
             dt_s = SLOW_STEPS * STEP_S
@@ -140,7 +142,7 @@ class Twin:
         self.faults.step(self.now_ns)
         if self.hands.holding:
             self.hands.step(data)
-        self.motors.drive(data)
+        self.motors.drive(data, in_a_row)
         mujoco.mj_step(self.model, data)
         if self.sensors.measure(data):
             self._bumped_at = self.steps

@@ -4,6 +4,7 @@
 
 #include "board_gen.h"
 #include "key_gen.h"
+#include "nvm.h"
 #include "signature.h"
 
 #define HEADER_MAGIC 0x96F3B83Du
@@ -121,7 +122,9 @@ image_verdict image_check(const uint8_t *slot, uint32_t slot_size, image_info *o
         found = read_trailer(slot + signed_size, slot_size - signed_size, &t);
     }
     if (found == IMAGE_OK) {
+        nvm_pause();
         signature_hash(slot, signed_size, out->hash);
+        nvm_pause(); /* a signature takes a Cortex-M4 some 50 ms */
         if (memcmp(t.hash, out->hash, IMAGE_HASH_SIZE) != 0) {
             found = IMAGE_BAD_HASH;
         } else if (memcmp(t.key_hash, KEY_HASH, IMAGE_HASH_SIZE) != 0) {

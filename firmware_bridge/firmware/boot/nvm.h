@@ -13,5 +13,7 @@ const uint8_t *nvm_at(uint32_t offset);
 bool nvm_erase(uint32_t offset, uint32_t size);
 /* Bits go from 1 to 0 only; false when what stands there afterwards differs. */
 bool nvm_write(uint32_t offset, const void *data, uint32_t size);
+/* Between long steps of a check: the port feeds its watchdog. */
+void nvm_pause(void);
 
 #endif

@@ -19,6 +19,8 @@ static bool powered(void) {
     return true;
 }
 
+void nvm_pause(void) {}
+
 bool nvm_erase(uint32_t offset, uint32_t size) {
     for (uint32_t i = 0; i < size; i++) {
         if (!powered()) {

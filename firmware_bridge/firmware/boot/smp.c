@@ -306,6 +306,9 @@ static outcome on_erase(const fields *f) {
 
 static outcome on_image(smp_server *server, const smp_state *state, const request *r,
                         const fields *f, zcbor_state_t *s) {
+    if (state->driving) { /* reading too: checking a signature would hold up the motors' tick */
+        return refused(RC_BAD_STATE, "the robot is active: stop it first");
+    }
     if (r->command == IMAGE_STATE && r->op == OP_READ) {
         put_images(s);
         return DONE;
@@ -313,18 +316,16 @@ static outcome on_image(smp_server *server, const smp_state *state, const reques
     if (r->op != OP_WRITE) {
         return refused(RC_NOT_SUPPORTED, "unknown command");
     }
-    if (state->driving) {
-        return refused(RC_BAD_STATE, "the robot is active: stop it first");
-    }
     switch (r->command) {
     case IMAGE_STATE: return on_state_write(state, f, s);
     case IMAGE_UPLOAD: return on_upload(server, f, s);
-    case IMAGE_ERASE: return on_erase(f);
+    case IMAGE_ERASE: server->uploading = false; return on_erase(f);
     default: return refused(RC_NOT_SUPPORTED, "unknown command");
     }
 }
 
-/* Our own group, command 0, read: the board, who serves, and what stands in each slot. */
+/* Our own group, command 0, read: the board, who serves, and (while nothing drives) what stands in each
+ * slot. */
 static outcome on_companion(const smp_state *state, const request *r, zcbor_state_t *s) {
     if (r->command != 0 || r->op != OP_READ) {
         return refused(RC_NOT_SUPPORTED, "unknown command");
@@ -343,7 +344,7 @@ static outcome on_companion(const smp_state *state, const request *r, zcbor_stat
     put_number(s, "refused_slot", record.refused_slot);
     put_key(s, "verdicts");
     zcbor_list_start_encode(s, 2);
-    for (uint32_t slot = 0; slot < 2; slot++) {
+    for (uint32_t slot = 0; slot < 2 && !state->driving; slot++) {
         image_info info;
         zcbor_tstr_put_term(s, image_says(slots_check(slot, &info)), 64);
     }

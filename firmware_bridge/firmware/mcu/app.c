@@ -39,6 +39,11 @@ static void on_smp(void *context, const uint8_t *body, size_t size) {
     if (server.reset_due) {
         wanted = REQUEST_RESET;
     }
+    if (firmware.identity.trial) { /* it may have been confirmed just now */
+        slot_record record;
+        slots_load(&record);
+        firmware.identity.trial = record.trial;
+    }
 }
 
 static bool confirm(void) {
@@ -118,6 +123,10 @@ static void reset_when_due(void) {
 int main(void) {
     mcu_start(true);
     mcu_uid(uid);
+    if (HANDOFF->magic != HANDOFF_MAGIC) { /* started by a debugger, not by the loader */
+        memset((void *)(uintptr_t)BOARD_HANDOFF, 0, sizeof(handoff));
+        HANDOFF->magic = HANDOFF_MAGIC;
+    }
     core_identity identity = {
         .slot = HANDOFF->slot, .trial = HANDOFF->trial, .reset_cause = HANDOFF->reset_cause,
         .version_major = HANDOFF->major, .version_minor = HANDOFF->minor,
@@ -132,9 +141,9 @@ int main(void) {
     firmware.port = (core_port){.reboot = on_reboot, .smp = on_smp};
     for (;;) {
         mcu_feed();
-        uint64_t now = mcu_us();
-        mcu_sense(p, now);
+        mcu_sense(p, mcu_us());
         size_t size = serial_read(input, sizeof input);
+        uint64_t now = mcu_us(); /* after the read: what came in between must not be dated before */
         if (size) {
             core_receive(&firmware, now, input, size);
         }

@@ -106,6 +106,8 @@ void mcu_sense(plant *p, uint64_t now_us) { (void)p, (void)now_us; }
 
 void mcu_drive(const plant *p) { (void)p; }
 
+void nvm_pause(void) { mcu_feed(); }
+
 const uint8_t *nvm_at(uint32_t offset) { return (const uint8_t *)(uintptr_t)(NVM_BASE + offset); }
 
 /* RAM with the manners of flash: erased to ones, written from one to zero. */

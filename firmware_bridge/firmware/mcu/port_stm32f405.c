@@ -180,6 +180,8 @@ void mcu_uart_transmit(bool on) {
 }
 
 /* ── flash: erased by sector, written by byte; the application runs from RAM meanwhile ───── */
+void nvm_pause(void) { mcu_feed(); }
+
 const uint8_t *nvm_at(uint32_t offset) { return (const uint8_t *)(uintptr_t)(NVM_BASE + offset); }
 
 static bool flash_ready(void) {

@@ -94,7 +94,7 @@ void motors_sense(plant_sensors *s, uint64_t now_us) {
     if (now_us < next_us) {
         return;
     }
-    next_us = now_us + STEP_US;
+    next_us = now_us - next_us < STEP_US ? next_us + STEP_US : now_us + STEP_US;
     for (uint32_t i = 0; i < BOARD_JOINTS; i++) {
         const joint_wiring *j = &JOINTS[i];
         int32_t current = (body_sample(j->current_sample) - j->current_zero) * (j->ua_per_count / 10) / 100;
@@ -137,6 +137,11 @@ static void drive_servo(uint32_t i, const plant_outputs *o, const plant_sensors 
 }
 
 void motors_drive(const plant_outputs *o, const plant_sensors *s) {
+    static uint32_t tick;
+    if (o->tick_count == tick) { /* bytes wake the main loop too: the integral counts ticks */
+        return;
+    }
+    tick = o->tick_count;
     pin_write(PIN_ENABLE, o->enable);
 #ifdef PIN_BRAKE
     pin_write(PIN_BRAKE, o->enable && !o->brake); /* without power they fall in by themselves */
