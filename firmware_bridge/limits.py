@@ -91,6 +91,8 @@ class LimitTable:
                 f"body {self.body}: control_hz {self.control_hz}, imu_hz {self.imu_hz}; needs "
                 f"control_hz 50, 100 or 200 and imu_hz {IMU_SAMPLES} times that"
             )
+        if not 0 <= self.cliffs <= 8:
+            raise LimitError(f"body {self.body}: {self.cliffs} cliff sensors; STATE carries 0 to 8")
         return tuple(_counts(self.body, joint) for joint in self.joints)
 
 

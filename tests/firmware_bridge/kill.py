@@ -1,8 +1,9 @@
 """Runs the core's own tests against every mutant, until one of them fails.
 
-    python tests/firmware_bridge/kill.py FOLDER SHARE OF [FILE...]     one JSON line per mutant
+    python tests/firmware_bridge/kill.py FOLDER [FILE...]     one JSON line per mutant
 
-The tests are collected once, by pytest; each mutant then gets a child of this process, which loads
+Several may hunt side by side in folders next to each other: each takes the next line that none has
+taken. The tests are collected once, by pytest; each mutant then gets a child of this process, which loads
 the mutant's library and runs those tests first that killed its neighbours.
 """
 
@@ -49,10 +50,12 @@ MODULE = {function: module for module, functions in NEAR.items() for function in
 class Hunt:
     """Takes pytest's place when its collected tests would run."""
 
-    def __init__(self, folder: Path, share: int, of: int, files: list[str]) -> None:
+    def __init__(self, folder: Path, files: list[str]) -> None:
         self.workshop = Workshop(folder)
-        every = [m for file in files for m in mutants(file)]
-        self.prey = [m for m in every if m.line % of == share]  # those of a line die alike
+        self.claims = folder.parent / "claims"
+        self.claims.mkdir(exist_ok=True)
+        self.prey = [m for file in files for m in mutants(file)]
+        self.mine: dict[str, bool] = {}
         self.killers: list[str] = []
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -63,9 +66,20 @@ class Hunt:
             json.dumps({"name": "original", "result": "agrees" if survived is None else survived}),
             flush=True,
         )
-        for mutant in self.prey:
+        for mutant in filter(self.is_mine, self.prey):
             self.report(session, mutant, items)
         return True
+
+    def is_mine(self, mutant: Mutant) -> bool:
+        """The first to ask for a line gets it whole: its mutants die alike."""
+        line = f"{mutant.file}-{mutant.line}"
+        if line not in self.mine:
+            try:
+                (self.claims / line).mkdir()
+                self.mine[line] = True
+            except FileExistsError:
+                self.mine[line] = False
+        return self.mine[line]
 
     def report(
         self, session: pytest.Session, mutant: Mutant, items: dict[str, pytest.Item]
@@ -132,9 +146,9 @@ class Hunt:
 
 
 def main() -> int:
-    folder, share, of = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    hunt = Hunt(folder, share, of, sys.argv[4:] or list(MUTATED))
+    hunt = Hunt(folder, sys.argv[2:] or list(MUTATED))
     options = ["-p", "no:xdist", "-p", "no:cacheprovider", "--import-mode=importlib", "-q", "-s"]
     options += ["-o", "addopts=", "-m", "not heavy", "-W", "error", "--no-header", "--no-summary"]
     return int(pytest.main([*options, *map(str, GATE + CORE)], plugins=[hunt]))

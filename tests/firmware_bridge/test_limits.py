@@ -87,3 +87,9 @@ def test_crc_tells_bodies_apart(table):
     assert table.crc() == dataclasses.replace(table).crc()
     assert table.crc() != other.crc()
     assert packed_limits(table) != packed_limits(other)
+
+
+@pytest.mark.parametrize("cliffs", [-1, 9])
+def test_more_cliff_sensors_than_state_carries_are_refused(table, cliffs):
+    with pytest.raises(LimitError, match="cliff sensors"):
+        dataclasses.replace(table, cliffs=cliffs).counts()

@@ -65,13 +65,17 @@ def hunted(tmp_path_factory) -> list[dict]:
     folder = tmp_path_factory.mktemp("mutants")
     root = HERE.parents[1]
     environment = {**os.environ, "PYTHONPATH": str(root)}
+    kill = [sys.executable, str(HERE / "kill.py")]
     hunters = [
         subprocess.Popen(
-            [sys.executable, str(HERE / "kill.py"), str(folder / str(share)), str(share), str(SHARES)],
-            cwd=root, env=environment, stdout=subprocess.PIPE, text=True,
+            [*kill, str(folder / str(share))],
+            cwd=root,
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for share in range(SHARES)
-    ]  # fmt: skip
+    ]
     said = [hunter.communicate()[0] for hunter in hunters]
     return [json.loads(line) for text in said for line in text.splitlines() if line.startswith("{")]
 

@@ -67,4 +67,4 @@ def test_the_loader_takes_the_image_and_the_application_serves(f405, table):
     link.close()
     assert link.session and link.identity is not None and link.identity.version == "0.4.0"
     # QEMU feeds every timer 1 GHz: TIM5 counts 125 MHz, which the host must not follow
-    assert re.search(r"MCU clock 123\d\d\.\d % fast", link.status.reason)
+    assert re.search(r"MCU clock 12[34]\d\d\.\d % fast", link.status.reason)
