@@ -55,8 +55,9 @@ class HostFirmware(FirmwareProcess):
             "--baud", str(baud), "--seed", str(seed),
         ]  # fmt: skip
         self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, pass_fds=[plant.fd]
-        )
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, pass_fds=[plant.fd],
+            start_new_session=True,  # Ctrl-C is its owner's to act on
+        )  # fmt: skip
         self.port = self._read_port()
 
     def _read_port(self) -> str:

@@ -91,7 +91,7 @@ class QemuFirmware(FirmwareProcess):
             [qemu_program(), "-object", backend, "-M", "mps2-an386,memory-backend=nv",
              "-kernel", str(loader), "-display", "none", "-monitor", "none", "-serial", "pty"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            preexec_fn=_die_with_parent,
+            preexec_fn=_die_with_parent, start_new_session=True,  # Ctrl-C is its owner's to act on
         )  # fmt: skip
         self.port = self._read_port()
         self._hold = os.open(self.port, os.O_RDWR | os.O_NOCTTY)

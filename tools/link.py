@@ -100,7 +100,8 @@ def _news(link: Link, before: LinkState, start_ns: int) -> LinkState:
     status = link.status
     if status.state is not before:
         why = f": {status.reason}" if status.reason else ""
-        print(f"{(now_ns() - start_ns) / 1e9:8.3f} = link {status.state.value}{why}", flush=True)
+        t_s = (now_ns() - start_ns) / 1e9
+        print(f"{t_s:8.3f} = link {status.state.value}{why}", file=sys.stderr)
     return status.state
 
 

@@ -10,8 +10,6 @@ import contextlib
 import fcntl
 import getpass
 import hashlib
-import html
-import io
 import os
 import re
 import time
@@ -23,8 +21,7 @@ from typing import Any
 import msgspec
 
 from runtime.errors import RuntimeFault
-
-LABEL_MM = (62, 29)  # a common roll of label printers
+from tools.passport_label import label
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,51 +151,3 @@ def _replace(path: Path, data: bytes, entry: Entry) -> None:
             f"passport {path}: cannot be written ({error.strerror}), it is as it was; what was done "
             f"to the board stays done: {entry.kind} {entry.result}"
         ) from error
-
-
-def label(passport: Passport) -> str:
-    """A label to print: who the board is, what runs on it, and whether its bring-up passed."""
-    flashed = next(
-        (
-            e
-            for e in reversed(passport.entries)
-            if e.kind in ("flash", "blank") and e.result == "confirmed"
-        ),
-        None,
-    )
-    bringup = passport.newest("bringup")
-    lines = [
-        ("board", passport.hardware),
-        ("uid", passport.uid),
-        (
-            "firmware",
-            f"{flashed.facts.get('version', '?')} {str(flashed.facts.get('sha256', ''))[:8]}"
-            if flashed
-            else "none",
-        ),
-        ("bring-up", f"{bringup.result} {bringup.date[:10]}" if bringup else "not done"),
-    ]
-    rows = "".join(f"<tr><th>{k}</th><td>{html.escape(str(v))}</td></tr>" for k, v in lines)
-    width, height = LABEL_MM
-    return (
-        "<!doctype html><meta charset=utf-8><title>Companion board label</title>"
-        f"<style>@page{{size:{width}mm {height}mm;margin:0}}body{{margin:0}}"
-        f".l{{box-sizing:border-box;width:{width}mm;height:{height}mm;padding:2mm;display:flex;gap:2mm;"
-        "align-items:center;font:2.6mm/1.35 sans-serif;overflow:hidden}.l svg{width:22mm;height:22mm;flex:none}"
-        "th{text-align:left;padding-right:1.5mm;font-weight:400;color:#555}td{font-weight:600;word-break:break-all}"
-        "b{font-size:3.4mm}</style>"
-        f"<div class=l>{_code(passport)}<div><b>Companion</b><table cellspacing=0 cellpadding=0>{rows}</table></div></div>\n"
-    )
-
-
-def _code(passport: Passport) -> str:
-    """The uid as a QR code, where the library for it is there."""
-    try:
-        import segno
-    except ImportError:
-        return ""
-    out = io.BytesIO()
-    segno.make(f"companion:{passport.hardware}:{passport.uid}", error="m").save(
-        out, kind="svg", xmldecl=False, svgns=True, nl=False, border=1
-    )
-    return out.getvalue().decode()

@@ -356,3 +356,12 @@ def test_a_flooding_port_does_not_hold_the_step(table):
         link.close()
         os.close(master)
         os.close(slave)
+
+
+def test_ctrl_c_at_a_terminal_is_its_owners_to_act_on(table):
+    """The terminal signals a whole group: a firmware that went first would be called silent."""
+    firmware = HostFirmware(table, Plant.create())
+    try:
+        assert os.getpgid(firmware.pid) != os.getpgid(0)
+    finally:
+        firmware.stop()

@@ -73,3 +73,20 @@ def test_on_a_full_disk_the_old_one_stays_and_nothing_is_left_behind(folder, mon
         add(number=2)
     assert len(json.loads(path.read_text())["entries"]) == 1
     assert sorted(p.name for p in folder.iterdir()) == [".lock", "2a00.html", "2a00.json"]
+
+
+def test_the_label_fills_its_code_and_says_what_somebody_with_the_board_asks(folder):
+    facts = {"version": "1.2.3", "sha256": "ab12cd34" * 8}
+    passport.append("2a00", "companion-x", "flash", "confirmed", facts, "<b>A & B</b>")
+    passport.append("2a00", "companion-x", "flash", "broken off", {"version": "9.9.9"}, "C")
+    text = (
+        passport.append("2a00", "companion-x", "bringup", "FAIL", {}, "D")
+        .with_suffix(".html")
+        .read_text()
+    )
+    svg = text[text.index("<svg") : text.index(">", text.index("<svg"))]
+    assert "viewBox" in svg and "width" not in svg  # else it stays at one pixel per module
+    assert "&lt;b&gt;A &amp; B&lt;/b&gt;" in text and "<b>A" not in text
+    for shown in ("companion-x", "2a00", "1.2.3", "ab12cd34", "class=bad>FAIL"):
+        assert shown in text
+    assert "9.9.9" not in text  # it never ran
