@@ -250,7 +250,11 @@ def test_a_served_planner_answers_and_ends_by_ctrl_c(say) -> None:
         s.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{s.getsockname()[1]}"
     command = [sys.executable, "-m", "tools.companion", "planner", "serve", "--address", address]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    server = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # a shell that runs us in the background has it ignored, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
     assert server.stdout is not None
     assert f"planner at {address}; skills: idle, follow" in server.stdout.readline()
     code, out, _ = say("plan", "come along for 2 min", "--address", address, "--json")
