@@ -9,6 +9,7 @@ from pathlib import Path
 
 from firmware_bridge.build import Target, build
 from firmware_bridge.errors import LinkError
+from firmware_bridge.firmware_process import FirmwareProcess
 from firmware_bridge.header import limits_header, protocol_header
 from firmware_bridge.limits import LimitTable
 from firmware_bridge.lockstep import CLOCK_START_US
@@ -29,7 +30,7 @@ def host_program(table: LimitTable) -> Path:
     )
 
 
-class HostFirmware:
+class HostFirmware(FirmwareProcess):
     """A running firmware process; `port` is its serial port. Ends with its parent thread.
 
     Bytes take their time at `baud`; a host that opens the port at another rate hears rubbish, and
@@ -70,27 +71,3 @@ class HostFirmware:
             code = self.process.wait()
             raise LinkError(f"firmware process: exit code {code} before it had a port; see stderr")
         return port
-
-    @property
-    def pid(self) -> int:
-        """Process id."""
-        return self.process.pid
-
-    @property
-    def alive(self) -> bool:
-        """Whether the process still runs."""
-        return self.process.poll() is None
-
-    def stop(self, timeout_s: float = 2.0) -> int:
-        """Ask it to park the motors and end; returns its exit code."""
-        self.process.terminate()
-        try:
-            return self.process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            return self.process.wait()
-
-    def kill(self) -> None:
-        """Kill it at once, as a power cut would."""
-        self.process.kill()
-        self.process.wait()

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from firmware_bridge.board import Board
 from firmware_bridge.errors import LinkError
+from firmware_bridge.firmware_process import FirmwareProcess
 from firmware_bridge.plant import Plant
 
 PSRAM_BASE = 0x2100_0000
@@ -80,7 +81,7 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-class QemuFirmware:
+class QemuFirmware(FirmwareProcess):
     """A running emulator; `port` is its serial port."""
 
     def __init__(self, loader: Path, memory: EmulatedMemory) -> None:
@@ -120,33 +121,6 @@ class QemuFirmware:
                 pass
         except OSError:
             pass
-
-    @property
-    def pid(self) -> int:
-        """Process id."""
-        return self.process.pid
-
-    @property
-    def alive(self) -> bool:
-        """Whether the emulator still runs."""
-        return self.process.poll() is None
-
-    def stop(self, timeout_s: float = 5.0) -> int:
-        """End it; the board loses power."""
-        self.process.terminate()
-        try:
-            code = self.process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            code = self.process.wait()
-        self._close()
-        return code
-
-    def kill(self) -> None:
-        """Kill it at once: a power cut at this very instruction."""
-        self.process.kill()
-        self.process.wait()
-        self._close()
 
     def _close(self) -> None:
         if self._hold >= 0:

@@ -8,11 +8,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from firmware_bridge.firmware_process import FirmwareProcess
 from firmware_bridge.host import HostFirmware
 from firmware_bridge.limits import LimitTable
 from firmware_bridge.link import Link
 from firmware_bridge.plant import Plant
-from firmware_bridge.qemu import QemuFirmware
 from firmware_bridge.serial_port import SerialTransport
 from runtime.body import Body
 from runtime.clock import now_ns, sleep_until
@@ -69,8 +69,8 @@ def twin_bench(
 
 def _firmware(
     args: argparse.Namespace, table: LimitTable, stack: contextlib.ExitStack
-) -> tuple[Plant, HostFirmware | QemuFirmware, str]:
-    firmware: HostFirmware | QemuFirmware
+) -> tuple[Plant, FirmwareProcess, str]:
+    firmware: FirmwareProcess
     if args.firmware == "qemu":
         from tools.emulated_board import emulated_board
 

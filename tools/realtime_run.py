@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from firmware_bridge.firmware_process import FirmwareProcess
 from firmware_bridge.host import HostFirmware
 from firmware_bridge.plant import Plant
-from firmware_bridge.qemu import PLANT_OFFSET, QemuFirmware
+from firmware_bridge.qemu import PLANT_OFFSET
 from runtime.clock import now_ns
 from runtime.conditions import missing
 from runtime.events import Event
@@ -61,7 +62,7 @@ class RealtimeRun:
         emulated: EmulatedBoard | None = None,
     ) -> None:
         self.emulated = emulated
-        self.firmware: HostFirmware | QemuFirmware
+        self.firmware: FirmwareProcess
         self.setup, self.log = setup, log
         self.fds = create_memory(setup.table)
         self.channels = open_channels(setup.table, self.fds)

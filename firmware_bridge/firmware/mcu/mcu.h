@@ -15,10 +15,8 @@
 /* Clocks, 1 kHz wake-up, UART, watchdog; for an application also the body's pins. Returns what caused
  * this boot (RESET_CAUSE_*), as far as the chip knows it. */
 uint8_t mcu_start(bool application);
-uint64_t mcu_us(void); /* free-running: never counted ticks, which a stalled CPU loses */
-void mcu_feed(void);   /* the hardware watchdog */
-void mcu_wait(void);   /* until an interrupt */
-_Noreturn void mcu_reset(void);
+uint32_t mcu_counter(void); /* free-running microseconds: never counted ticks, which a stalled CPU loses */
+void mcu_feed(void);        /* the hardware watchdog */
 void mcu_uid(uint8_t *uid); /* 12 bytes */
 
 /* The UART as its interrupt sees it. */
@@ -28,6 +26,11 @@ void mcu_uart_transmit(bool on); /* ask for serial_next() while the line takes b
 plant *mcu_plant(void);
 void mcu_sense(plant *p, uint64_t now_us);
 void mcu_drive(const plant *p);
+
+/* start.c: what every Cortex-M does the same way. */
+uint64_t mcu_us(void); /* asked at least once per wrap of the counter, 71 minutes */
+void mcu_wait(void);   /* until an interrupt */
+_Noreturn void mcu_reset(void);
 
 /* serial.c, called by the UART's interrupt. */
 void serial_took(uint8_t byte);

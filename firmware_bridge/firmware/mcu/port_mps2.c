@@ -62,28 +62,10 @@ uint8_t mcu_start(bool application) {
     return RESET_CAUSE_POWER; /* this chip does not know; RAM does */
 }
 
-uint64_t mcu_us(void) {
-    static uint32_t high, last;
-    uint32_t mask = mcu_lock();
-    uint32_t low = REGISTER(COUNTER);
-    high += low < last;
-    last = low;
-    uint64_t us = (uint64_t)high << 32 | low;
-    mcu_unlock(mask);
-    return us;
-}
+uint32_t mcu_counter(void) { return REGISTER(COUNTER); }
 
 void mcu_feed(void) {
     REGISTER(WATCHDOG + 0x0C) = 1; /* clears the interrupt and reloads */
-}
-
-void mcu_wait(void) { __asm volatile("wfi"); }
-
-_Noreturn void mcu_reset(void) {
-    __asm volatile("dsb");
-    REGISTER(0xE000ED0C) = 0x05FA0004;
-    for (;;) {
-    }
 }
 
 void mcu_uid(uint8_t *uid) { memcpy(uid, (const void *)BOARD_UID, 12); }

@@ -146,27 +146,9 @@ uint8_t mcu_start(bool application) {
     return cause;
 }
 
-uint64_t mcu_us(void) {
-    static uint32_t high, last;
-    uint32_t mask = mcu_lock();
-    uint32_t low = REGISTER(TIM5 + TIM_CNT);
-    high += low < last;
-    last = low;
-    uint64_t us = (uint64_t)high << 32 | low;
-    mcu_unlock(mask);
-    return us;
-}
+uint32_t mcu_counter(void) { return REGISTER(TIM5 + TIM_CNT); }
 
 void mcu_feed(void) { REGISTER(IWDG_KR) = 0xAAAA; }
-
-void mcu_wait(void) { __asm volatile("wfi"); }
-
-_Noreturn void mcu_reset(void) {
-    __asm volatile("dsb");
-    REGISTER(0xE000ED0C) = 0x05FA0004;
-    for (;;) {
-    }
-}
 
 void mcu_uid(uint8_t *uid) { memcpy(uid, (const void *)BOARD_UID, 12); }
 

@@ -1,4 +1,4 @@
-/* Reset: memory laid out, FPU on, main. And what the compiler expects of a C library. */
+/* Reset: memory laid out, FPU on, main; time, sleep and restart; what the compiler expects of a C library. */
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,6 +38,26 @@ __attribute__((naked)) void Fault_Handler(void) {
                    "mrseq r0, msp\n\t"
                    "mrsne r0, psp\n\t"
                    "b fault_seen");
+}
+
+uint64_t mcu_us(void) {
+    static uint32_t high, last;
+    uint32_t mask = mcu_lock();
+    uint32_t low = mcu_counter();
+    high += low < last;
+    last = low;
+    uint64_t us = (uint64_t)high << 32 | low;
+    mcu_unlock(mask);
+    return us;
+}
+
+void mcu_wait(void) { __asm volatile("wfi"); }
+
+_Noreturn void mcu_reset(void) {
+    __asm volatile("dsb");
+    REGISTER(0xE000ED0C) = 0x05FA0004;
+    for (;;) {
+    }
 }
 
 void *memcpy(void *restrict to, const void *restrict from, size_t size) {
