@@ -12,10 +12,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from firmware_bridge.board import Board, check_body
+from firmware_bridge.board import Board, board_names, check_body, load_board
 from firmware_bridge.board_header import board_header, linker_script
 from firmware_bridge.build import SOURCES, LibrarySource, Target, build
-from firmware_bridge.errors import BuildError
+from firmware_bridge.errors import BoardError, BuildError
 from firmware_bridge.header import limits_header, protocol_header
 from firmware_bridge.limits import LimitTable
 from firmware_bridge.native import CORE
@@ -58,6 +58,7 @@ def arm_compilers() -> tuple[tuple[str, ...], ...]:
 def build_arm(board: Board, table: LimitTable, key: PublicKey) -> ArmImages:
     """Loader and application for a board and a body; BuildError says what is missing."""
     check_body(board, table)
+    _check_alone(board)
     commands = arm_compilers()
     if not commands:
         raise BuildError(
@@ -79,6 +80,21 @@ def build_arm(board: Board, table: LimitTable, key: PublicKey) -> ArmImages:
         _application(board, headers, commands, libraries),
         _image(board, "loader", ("mcu/loader.c", "codec.c"), headers, commands, libraries),
     )
+
+
+def _check_alone(board: Board) -> None:
+    """A port for its chip, and an id that no other board has: it is what `companion flash` goes by."""
+    if board.mcu not in PORTS:
+        raise BoardError(
+            f"board {board.name}: no port for the chip {board.mcu}, there are {', '.join(PORTS)}; "
+            "docs/porting.md says how to add one"
+        )
+    others = [b for b in map(load_board, board_names()) if b.name != board.name]
+    twin = next((b for b in others if b.hardware == board.hardware), None)
+    if twin is not None:
+        raise BoardError(
+            f"board {board.name}: {twin.name} has the hardware id {board.hardware} too; give it one of its own"
+        )
 
 
 def _application(

@@ -6,12 +6,12 @@ limits stay the body file's. Pins and timers are strings as a schematic names th
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
+from firmware_bridge.board_checks import check_board
 from firmware_bridge.errors import BoardError
 from firmware_bridge.limits import JointCommand, LimitTable
 
@@ -200,49 +200,8 @@ def load_board(name: str) -> Board:
         board = msgspec.toml.decode(path.read_bytes(), type=Board)
     except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BoardError(f"board file {path.name}: {error}; mend the file") from error
-    _check_nvm(board)
-    _check_pins(board)
+    check_board(board, name)
     return board
-
-
-def _check_nvm(board: Board) -> None:
-    """Slots and records must be whole sectors that do not overlap, or an erase would eat one."""
-    nvm = board.nvm
-    areas = [(o, nvm.slot_size) for o in nvm.slots] + [(o, 0x1000) for o in nvm.records]
-    for i, (a, size) in enumerate(areas):
-        for b, other in areas[i + 1 :]:
-            if a < b + other and b < a + size:
-                raise BoardError(
-                    f"board {board.name}: nvm areas at {a:#x} and {b:#x} overlap; "
-                    "give slots and records sectors of their own"
-                )
-    if nvm.slot_size % nvm.sector or any(o % nvm.sector for o in nvm.slots):
-        raise BoardError(
-            f"board {board.name}: slots are no whole sectors of {nvm.sector:#x}; move them"
-        )
-
-
-def _check_pins(board: Board) -> None:
-    """One pin, one purpose."""
-    seen: dict[str, str] = {}
-    for place, pin in _pins(msgspec.to_builtins(board), ""):
-        if pin in seen:
-            raise BoardError(
-                f"board {board.name}: {pin} is given to {seen[pin]} and {place}; use another pin"
-            )
-        seen[pin] = place
-
-
-def _pins(value: object, place: str) -> list[tuple[str, str]]:
-    if isinstance(value, str):
-        return [(place, value)] if re.fullmatch(r"P[A-I]\d{1,2}", value) else []
-    if isinstance(value, dict):
-        return [
-            found for key, v in value.items() for found in _pins(v, f"{place}.{key}".lstrip("."))
-        ]
-    if isinstance(value, (list, tuple)):
-        return [found for i, v in enumerate(value) for found in _pins(v, f"{place}[{i}]")]
-    return []
 
 
 def check_body(board: Board, table: LimitTable) -> None:

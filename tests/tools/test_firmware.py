@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import stat
 import struct
 from types import SimpleNamespace
@@ -181,24 +182,72 @@ def test_a_source_of_another_hash_is_not_used(monkeypatch, tmp_path):
     assert not list((tmp_path / "build" / "sources").glob("zcbor*"))
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "says"),
-    [
-        ("PB10", "PA8", "PA8 is given to"),
-        ("slots = [0x2_0000", "slots = [0x0", "overlap"),
-        ("[watchdog]", "[watchdogs]", "watchdogs"),
-        ("polarity = -1", "polarity = 2", "polarity"),
-    ],
-)
-def test_a_wrong_board_file_is_refused_by_name(monkeypatch, tmp_path, old, new, says):
+WRONG_BOARDS = [
+    ("PB10", "PA8", "PA8 is given to"),
+    ("[watchdog]", "[watchdogs]", "watchdogs"),
+    ("polarity = -1", "polarity = 2", "polarity"),
+    ('name = "mine"', 'name = "stm32f405"', 'write name = "mine"'),
+    ("slots = [0x2_0000", "slots = [0x0", "the loader and slot 0 overlap"),
+    ("slots = [0x2_0000", "slots = [0x4_0000", "slot 0 and slot 1 overlap"),
+    ("slots = [0x2_0000", "slots = [0x2_1000", "no whole number of erase sectors"),
+    ("0x4_0000]", "0xF0_0000]", "ends beyond the flash"),
+    ("records = [0xC000", "records = [0x8000", "the loader and record 0 overlap"),
+    (
+        "records = [0xC000, 0x1_0000]",
+        "records = [0xC000, 0xD000]",
+        "no whole number of erase sectors",
+    ),
+    ('pin = "PC13"', "", "stop_input is present and has no pin"),
+    ("[enable]", "[first_flash2]", "unknown field"),
+    ('axes = ["x", "y"', 'axes = ["x", "-x"', "each of x, y, z once"),
+    ('voltage = "PC4"', 'voltage = "PD4"', "battery.voltage = PD4"),
+    ('"USART1"', '"USART2"', "can do USART1"),
+    ('"SPI2"', '"SPI1"', "can do SPI2"),
+    ('ring = "PB8"', 'ring = "PD12"', "can do PB8"),
+    ("baud = 921_600", "baud = 5_000_000", "1 % off"),
+    ("core_hz = 168", "core_hz = 100", "runs at 168000000"),
+    ("hse_hz = 8_000", "hse_hz = 8_500", "whole MHz"),
+    ('"TIM2"', '"TIM5"', "can do TIM2, TIM3"),
+    ('["PA0", "PA1"]', '["PA1", "PA0"]', "encoder_pins"),
+    ('"TIM1_CH2"', '"TIM1_CH1"', "given to wheel_left and wheel_right"),
+    ('"TIM8_CH1"', '"TIM1_CH3"', "timers of their own"),
+    ('pwm_pin = "PC6"', 'pwm_pin = "PD6"', "head_yaw.pwm_pin"),
+]
+
+
+def mine(monkeypatch, tmp_path, old: str = "", new: str = "") -> None:
+    """A newcomer's board: the reference, renamed, with one thing changed."""
     from firmware_bridge import board as module
 
     text = (module.BOARDS / "stm32f405.toml").read_text()
+    text = text.replace('name = "stm32f405"', 'name = "mine"', 1)
     assert old in text
     (tmp_path / "mine.toml").write_text(text.replace(old, new, 1))
+    (tmp_path / "stm32f405.toml").write_text((module.BOARDS / "stm32f405.toml").read_text())
     monkeypatch.setattr(module, "BOARDS", tmp_path)
-    with pytest.raises(BoardError, match=says):
+
+
+@pytest.mark.parametrize(("old", "new", "says"), WRONG_BOARDS)
+def test_a_wrong_board_file_is_refused_by_name(monkeypatch, tmp_path, old, new, says):
+    mine(monkeypatch, tmp_path, old, new)
+    with pytest.raises(BoardError, match=re.escape(says)):
         load_board("mine")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("", "", "stm32f405 has the hardware id"),
+        ('mcu = "stm32f405"', 'mcu = "stm32f407"', "no port"),
+    ],
+)
+def test_a_board_with_anothers_id_or_no_port_is_not_built(
+    monkeypatch, tmp_path, capsys, old, new, says
+):
+    mine(monkeypatch, tmp_path, old, new)
+    table = load_body("companion").limit_table()
+    with pytest.raises(BoardError, match=says):
+        package.build_firmware(load_board("mine"), table, "1.0.0", DEVELOPMENT_KEY)
 
 
 def test_a_board_that_lacks_what_the_body_asks_for_is_refused():
