@@ -133,11 +133,11 @@ def _built(info: BoardInfo, table: LimitTable, key: Path, say: Say) -> ImageFile
 
 def _put(board: UpdatePort, image: ImageFile, force: bool, say: Say, attempt: Attempt) -> None:
     """Upload what is not there yet, have it checked, restart into it."""
-    say.line(
-        f"will put {image.version_text} ({image.sha256[:4].hex()}) into the other slot, try it, "
-        "and go back unless it proves healthy"
-    )
-    if not any(i.sha256 == image.sha256 for i in board.images()):
+    there = any(i.sha256 == image.sha256 for i in board.images())
+    name = f"{image.version_text} ({image.sha256[:4].hex()})"
+    way = f"{name} is in a slot already: will" if there else f"will put {name} into the other slot,"
+    say.line(f"{way} try it, and go back unless it proves healthy")
+    if not there:
         size = len(image.data)
         say.progress(0, size)
         board.upload(
