@@ -223,6 +223,8 @@ def check_body(board: Board, table: LimitTable) -> None:
     lacks += ["a range sensor"] if table.has_range and board.range is None else []
     lacks += ["a bumper"] if table.has_bumper and not inputs.bumper else []
     lacks += [f"{table.cliffs} cliff sensors"] if table.cliffs != len(inputs.cliff) else []
+    unbraked = board.enable is None or board.enable.brake is None
+    lacks += ["a brake line for the wheels"] if table.wheel_brake and unbraked else []
     lacks += ["a stop input"] if table.has_stop and not board.stop_input.present else []
     if lacks:
         raise BoardError(

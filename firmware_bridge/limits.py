@@ -75,6 +75,7 @@ class LimitTable:
     has_stop: bool
     led_count: int
     brown_out_mv: int  # 0: no battery gauge
+    wheel_brake: bool = False  # spring-applied brakes: without them wheels stop later
 
     def crc(self) -> int:
         """CRC-32 of the layout: stands in HELLO_ACK, so that host and MCU agree on the body."""

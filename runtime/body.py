@@ -64,6 +64,7 @@ class Motion(Strict, frozen=True):
     speed_max_m_s: Positive
     speed_max_blind_m_s: Positive
     motion_ttl_ms: Annotated[int, msgspec.Meta(ge=20, le=200)]
+    wheel_brake: bool = False  # spring-applied: falls in without enable, or when the MCU says so
 
 
 class Inputs(Strict, frozen=True):
@@ -179,6 +180,7 @@ class Body(Strict, frozen=True):
             has_stop=self.inputs.stop,
             led_count=self.leds.count,
             brown_out_mv=round(1000 * self.battery.brown_out_v),
+            wheel_brake=self.motion.wheel_brake,
         )
 
     def layout(self) -> Layout:

@@ -304,3 +304,15 @@ def test_without_a_terminal_nobody_is_asked():
     from tools.flash import offer
 
     assert offer(load_body("companion").limit_table(), "/dev/null", "differs") is False
+
+
+def test_a_body_with_brakes_wants_a_brake_line():
+    import msgspec
+
+    from firmware_bridge.board import check_body
+
+    board = load_board("stm32f405")
+    assert board.enable is not None
+    board = msgspec.structs.replace(board, enable=msgspec.structs.replace(board.enable, brake=None))
+    with pytest.raises(BoardError, match="a brake line"):
+        check_body(board, load_body("companion").limit_table())

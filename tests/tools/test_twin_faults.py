@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -389,3 +390,19 @@ def test_a_twin_that_catches_up_does_not_call_a_live_firmware_dead():
         assert twin.motors.enabled == (step < 10)
         now_ns += STEP_NS
         twin.step_to(now_ns)
+
+
+def test_a_body_without_brakes_has_none():
+    """`brake` is asked for; only what the body file names takes hold of the wheels."""
+    for braked in (True, False):
+        body = load_body("companion")
+        motion = msgspec.structs.replace(body.motion, wheel_brake=braked)
+        plant = Plant(bytearray(4096))
+        twin = Twin(msgspec.structs.replace(body, motion=motion), 0, plant)
+        free = twin.model.dof_damping[twin.ids.joint_v[0]]
+        for _ in range(15):
+            plant.outputs.record["tick_count"] += 1
+            plant.outputs.record["enable"] = plant.outputs.record["brake"] = 1
+            plant.write_outputs()
+            twin.step_to(twin.now_ns + STEP_NS)
+        assert (twin.model.dof_damping[twin.ids.joint_v[0]] > free + 10) == braked

@@ -33,6 +33,7 @@ class Motors:
         self._blind = np.zeros(self._joints, bool)
         self._wheel_v = list(ids.joint_v[:2])
         self._drag = model.dof_damping[self._wheel_v].copy()
+        self._has_brake = body.motion.wheel_brake
         self._jammed = np.zeros(2, bool)
         self._held_steps = np.zeros(2, np.int64)
         self._limits = b""
@@ -77,7 +78,7 @@ class Motors:
 
     def _brake(self, on: bool) -> None:
         """Brakes (and what jams a wheel) take hold with the square of the time, and let go at once."""
-        held = self._jammed | on
+        held = self._jammed | (on and self._has_brake)
         if not held.any() and not self._held_steps.any():
             return
         self._held_steps = np.where(held, np.minimum(self._held_steps + 1, BRAKE_STEPS), 0)
