@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,8 @@ def hunted(tmp_path_factory) -> list[dict]:
         )
         for share in range(SHARES)
     ]
-    said = [hunter.communicate()[0] for hunter in hunters]
+    with ThreadPoolExecutor(SHARES) as pool:  # one after the other, the second would wait at a full pipe
+        said = list(pool.map(lambda hunter: hunter.communicate()[0], hunters))
     return [json.loads(line) for text in said for line in text.splitlines() if line.startswith("{")]
 
 
