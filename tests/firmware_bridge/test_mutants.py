@@ -46,6 +46,7 @@ EQUIVALENT = {
         "HEARTBEAT_LATE : 0",
         "HEARTBEAT_LATE : 1",
     ): "a host that is not silent has that bit, SESSION",
+    ("core_host.c", "quiet_us = 0", "quiet_us = 1"): "no message comes in the first microsecond",
     ("core_host.c", "length < 0", "length <= 0"): "no body is empty",
     ("core_host.c", "length < 0", "length < 1"): "no body is empty",
 }
@@ -77,7 +78,9 @@ def hunted(tmp_path_factory) -> list[dict]:
         )
         for share in range(SHARES)
     ]
-    with ThreadPoolExecutor(SHARES) as pool:  # one after the other, the second would wait at a full pipe
+    with ThreadPoolExecutor(
+        SHARES
+    ) as pool:  # one after the other, the second would wait at a full pipe
         said = list(pool.map(lambda hunter: hunter.communicate()[0], hunters))
     return [json.loads(line) for text in said for line in text.splitlines() if line.startswith("{")]
 
