@@ -30,7 +30,9 @@ def f405(firmware, table):
     memory = msgspec.structs.replace(
         board.memory, boot_ram=(0x2002_0000, 0xF000), handoff=0x2002_FF00, uid=0x0800_0000
     )
-    board = msgspec.structs.replace(board, name="stm32f405-emulated", memory=memory)
+    board = msgspec.structs.replace(
+        board, name="f405-emulated", hardware="companion-f405-emulated", memory=memory
+    )
     built = build_firmware(board, table, "0.4.0", DEVELOPMENT_KEY)
     image = f"loader,file={built.image},addr={board.nvm.base + board.nvm.slots[0]:#x},force-raw=on"
     qemu = subprocess.Popen(
@@ -56,7 +58,9 @@ def test_the_loader_takes_the_image_and_the_application_serves(f405, table):
     with UpdatePort(f405, timeout_s=5) as port:
         info = port.info()
         assert (
-            info.application and info.hardware == "companion-stm32f405" and info.verdicts[0] == "ok"
+            info.application
+            and info.hardware == "companion-f405-emulated"
+            and info.verdicts[0] == "ok"
         )
         assert [i.version for i in port.images()] == ["0.4.0"]
     link = Link(SerialTransport(f405), table)
