@@ -45,6 +45,7 @@ DRY = {
     "companion why": "companion why --help",
     # a board, a compiler for it, or files of one's own
     "companion flash": "companion flash --help",
+    "companion bringup": "companion bringup --help",
     "companion run --firmware qemu": "companion run --help",
     "companion firmware build --target": "companion firmware build --help",
     "companion firmware keygen": "companion firmware keygen --help",

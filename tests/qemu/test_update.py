@@ -116,7 +116,7 @@ def test_an_image_that_hangs_goes_back_by_the_watchdog(bench, firmware, dead_ima
     assert info.reset_cause is ResetCause.WATCHDOG
 
 
-def test_on_trial_nothing_is_armed_and_nothing_uploaded(bench, firmware, table):
+def test_on_trial_nothing_is_uploaded(bench, firmware, table):
     start_trial(bench, data_of(firmware, "0.2.0"), digest_of(firmware, "0.2.0"))
     bench.info()
     with bench.update() as port, pytest.raises(UpdateError, match="on trial"):
