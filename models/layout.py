@@ -18,6 +18,8 @@ GOAL_MASKS = ("position", "distance", "appearance", "heading")
 GOAL_SIZE = len(GOAL_FIELDS) + len(GOAL_MASKS)
 OBSERVE_MASKS = ("frame", "imu", "proprio")
 IMU_SLICES = 5  # the IMU window between two frames, as this many means
+RANGE_SEEN_M = 2.0  # nearness of the range sensor: 1 touching, 0 from here on
+SKILLS = ("idle", "follow", "approach", "look_at", "search", "go_to")  # the skill one-hot's order
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Layout:
     joints: tuple[ActionJoint, ...]
     control_hz: int
     frame_hz: int
+    has_range: bool = False
     accel_scale_m_s2: float = 5.0
     gyro_scale_rad_s: float = 1.0
 
@@ -48,9 +51,10 @@ class Layout:
 
     @property
     def proprio_names(self) -> tuple[str, ...]:
-        """Velocities of all action joints, then positions of the position joints."""
+        """Velocities of all action joints, positions of the position joints, nearness ahead."""
         velocities = tuple(f"{j.name}.velocity" for j in self.joints)
-        return velocities + tuple(f"{j.name}.position" for j in self.joints if j.is_position)
+        positions = tuple(f"{j.name}.position" for j in self.joints if j.is_position)
+        return velocities + positions + (("range.nearness",) if self.has_range else ())
 
     @property
     def proprio_size(self) -> int:
@@ -64,14 +68,26 @@ class Layout:
             for j in self.joints
         ]
 
-    def proprio(self, position_rad: Float32, velocity_rad_s: Float32, out: Float32) -> None:
-        """Fill `out` (P,) from the wire-order joint arrays (16,): rates per full scale, then rad."""
+    def proprio(
+        self, position_rad: Float32, velocity_rad_s: Float32, range_m: float, out: Float32
+    ) -> None:
+        """Fill `out` (P,) from the wire-order joint arrays (16,): rates per full scale, then rad.
+
+        `range_m` is what the front range sensor sees (inf: nothing); bodies without one ignore it.
+        """
         k = len(self.joints)
         for i, joint in enumerate(self.joints):
             out[i] = velocity_rad_s[joint.index] / joint.velocity_max_rad_s
             if joint.is_position:
                 out[k] = position_rad[joint.index]
                 k += 1
+        if self.has_range:
+            out[k] = max(0.0, 1 - range_m / RANGE_SEEN_M) if range_m < RANGE_SEEN_M else 0.0
+
+    def index(self, name: str) -> int | None:
+        """Where a sense stands in the proprioception vector; None: this body has none."""
+        names = self.proprio_names
+        return names.index(name) if name in names else None
 
     def imu(self, accel_m_s2: Float32, gyro_rad_s: Float32, out: Float32) -> None:
         """Fill `out` (..., 6) from accel and gyro (..., 3), gravity removed on z, normalised."""

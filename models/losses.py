@@ -1,6 +1,7 @@
-"""Training losses: world model (DreamerV3's balance), person heads, and behaviour cloning.
+"""Training losses: world model (DreamerV3's balance), its open loop, heads, and behaviour cloning.
 
 The expert's action is learned together with the belief, so that the belief keeps what control needs.
+The open loop is trained as it is used: several sampled rollouts, whose mean is decoded.
 """
 
 from __future__ import annotations
@@ -11,56 +12,79 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.networks import Policy, WorldModel, divergence, straight_through
+from models.networks import PERSON_FIELDS, Policy, Stats, WorldModel, divergence
+from models.since import Senses
 
 Batch = dict[str, Tensor]
 NEAR_WEIGHT = 8.0
 NEAR_FROM = 0.5  # of nearness: 0.6 m from the body
+OBSTACLE_CLASS = 7  # of `classes`: 0 room, 1-6 a person of each hue, 7 furniture
+IDLE_SHARE = 0.08
 
 
 @dataclass(frozen=True)
 class Weights:
     """Weights of the loss terms."""
 
-    image: float = 1.0
-    person_pixels: float = 8.0
-    obstacle_pixels: float = 3.0
+    image: float = 0.5
+    person_pixels: float = 5.0
+    obstacle_pixels: float = 2.0
+    cells: float = 30.0
     near: float = 6.0
-    sense: float = 2.0
-    person: float = 2.0
-    bump: float = 1.0
+    sense: float = 10.0
+    person: float = 4.0
+    bump: float = 2.0
+    reward: float = 5.0
     prior: float = 1.0
     posterior: float = 0.1
     free_nats: float = 1.0
-    overshoot: float = 0.5
-    overshoot_steps: int = 5
+    open_prior: float = 0.5
+    open_heads: float = 1.0
+    open_image: float = 0.5
+    open_steps: int = 12
+    open_samples: int = 3
     policy: float = 20.0
-    decode_fraction: float = 0.25
+    decode_fraction: float = 0.15
 
 
 @dataclass
 class Unrolled:
-    """Beliefs along a batch: h and z (B,T,.), prior and posterior (B,T,G,C)."""
+    """Beliefs along a batch: h and z (B,T,.), prior and posterior (B,T,.)."""
 
     h: Tensor
     z: Tensor
-    prior: Tensor
-    posterior: Tensor
+    prior: Stats
+    posterior: Stats
 
     @property
     def belief(self) -> Tensor:
         """(B,T,belief)."""
         return torch.cat([self.h, self.z], -1)
 
+    def posterior_at(self, t: int) -> Stats:
+        """The posterior of one time."""
+        q = self.posterior
+        return Stats(q.p[:, t], q.mean[:, t], q.sigma[:, t])
 
-def embed(world: WorldModel, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Embeddings (B,T,E) and frames (B*T,3,64,64) in 0..1."""
-    b, t = batch["proprio"].shape[:2]
+
+def frames_of(batch: Batch) -> Tensor:
+    """Frames (B*T,3,64,64) in 0..1."""
     frames = batch["frame"].flatten(0, 1).permute(0, 3, 1, 2).float().div_(255)
-    frames = frames.contiguous(memory_format=torch.channels_last)
+    return frames.contiguous(memory_format=torch.channels_last)
+
+
+def embed(world: WorldModel, batch: Batch, frames: Tensor) -> tuple[Tensor, Tensor]:
+    """Embeddings (B,T,E) and the segmentation's logits (B*T,C,16,16)."""
+    b, t = batch["proprio"].shape[:2]
     mask = batch["mask"][:, None].expand(-1, t, -1).flatten(0, 1)
-    out = world.encoder(frames, batch["imu"].flatten(0, 1), batch["proprio"].flatten(0, 1), mask)
-    return out.reshape(b, t, -1), frames
+    out, cells = world.encoder(
+        frames,
+        batch["imu"].flatten(0, 1),
+        batch["proprio"].flatten(0, 1),
+        batch["odometry"].flatten(0, 1)[:, None],
+        mask,
+    )
+    return out.reshape(b, t, -1), cells
 
 
 def unroll(world: WorldModel, embeds: Tensor, actions: Tensor, mode: bool = False) -> Unrolled:
@@ -68,136 +92,229 @@ def unroll(world: WorldModel, embeds: Tensor, actions: Tensor, mode: bool = Fals
     b, t, _ = embeds.shape
     h = embeds.new_zeros(b, world.s.deter)
     z = embeds.new_zeros(b, world.s.stoch)
-    hs, zs, qs = [], [], []
+    hs, zs, raws = [], [], []
     for k in range(t):
         h = world.cell(h, z, actions[:, k])
-        q = world.posterior(h, embeds[:, k])
-        if mode:
-            z = F.one_hot(q.argmax(-1), world.s.classes).to(q.dtype).flatten(-2)
-        else:
-            z = straight_through(q)
+        raw = world.post_net(torch.cat([h, embeds[:, k]], -1))
+        q = world.stats(raw)
+        z = q.mode() if mode else q.sample()
         hs.append(h)
         zs.append(z)
-        qs.append(q)
+        raws.append(raw)
     stacked = torch.stack(hs, 1)
-    prior = world.prior(stacked.flatten(0, 1)).reshape(b, t, world.s.groups, world.s.classes)
-    return Unrolled(stacked, torch.stack(zs, 1), prior, torch.stack(qs, 1))
+    posterior = world.stats(torch.stack(raws, 1))
+    return Unrolled(stacked, torch.stack(zs, 1), world.prior(stacked), posterior)
 
 
 def world_loss(
-    world: WorldModel, policy: Policy, batch: Batch, w: Weights, g: torch.Generator
+    world: WorldModel,
+    policy: Policy,
+    batch: Batch,
+    senses: Senses,
+    w: Weights,
+    g: torch.Generator,
 ) -> tuple[Tensor, dict[str, float]]:
     """Total loss and its parts for one batch of sequences (see `models/training.py` for the keys)."""
-    embeds, frames = embed(world, batch)
+    frames = frames_of(batch)
+    embeds, cells = embed(world, batch, frames)
     u = unroll(world, embeds, batch["action"])
     belief = u.belief
     parts = {
-        "image": w.image * _image_loss(world, u, frames, batch, w, g),
-        "sense": w.sense * _sense_loss(world, belief, batch),
-        "person": w.person * person_loss(world, belief, batch),
-        "near": w.near * near_loss(world, belief, batch),
-        "bump": w.bump
-        * F.binary_cross_entropy_with_logits(world.bump(belief)[..., 0], batch["bump"]),
+        "image": w.image * _image_loss(world, belief, frames, batch, w, g),
+        "cells": w.cells * _cells_loss(cells, batch),
+        **_heads(world, belief, batch, w, g),
         "prior": w.prior * divergence(u.posterior.detach(), u.prior).clamp(min=w.free_nats).mean(),
         "posterior": w.posterior
         * divergence(u.posterior, u.prior.detach()).clamp(min=w.free_nats).mean(),
-        "overshoot": w.overshoot * _overshoot_loss(world, u, batch, w, g),
         "policy": w.policy * policy_loss(policy, belief, batch, g),
+        **_open_loop(world, u, frames, batch, senses, w, g),
     }
     total = torch.stack(list(parts.values())).sum()
     return total, {k: float(v.detach()) for k, v in parts.items()}
 
 
-def _image_loss(
-    world: WorldModel, u: Unrolled, frames: Tensor, batch: Batch, w: Weights, g: torch.Generator
-) -> Tensor:
-    """Weighted squared error on a fraction of the frames; a third decoded from the soft prior.
+def _heads(
+    world: WorldModel, belief: Tensor, batch: Batch, w: Weights, g: torch.Generator
+) -> dict[str, Tensor]:
+    """What the belief (B,T,.) says of senses, people, bumps, nearness and reward."""
+    x = world.trunk(belief)
+    return {
+        "sense": w.sense * _sense_loss(world.sense(x), batch),
+        "person": w.person * person_loss(world.person(x), batch),
+        "near": w.near * near_loss(world.near(x), batch),
+        "bump": w.bump * F.binary_cross_entropy_with_logits(world.bump(x)[..., 0], batch["bump"]),
+        "reward": w.reward * _reward_loss(world, x, batch, g),
+    }
 
-    The soft prior is what the operator sees as expected (the mean of sampled imaginations).
-    """
+
+def _pixel_weight(batch: Batch, index: Tensor, w: Weights) -> Tensor:
+    what = batch["classes"].flatten(0, 1)[index][:, None]
+    person = ((what > 0) & (what < OBSTACLE_CLASS)).float()
+    return 1 + w.person_pixels * person + w.obstacle_pixels * (what == OBSTACLE_CLASS).float()
+
+
+def _image_loss(
+    world: WorldModel, belief: Tensor, frames: Tensor, batch: Batch, w: Weights, g: torch.Generator
+) -> Tensor:
+    """Weighted squared error of what a fraction of the beliefs alone draw."""
     n = len(frames)
-    index = torch.randperm(n, generator=g)[: int(n * w.decode_fraction)]
-    h = u.h.flatten(0, 1)[index]
-    z = u.z.flatten(0, 1)[index].clone()
-    third = len(index) // 3
-    soft = u.prior.flatten(-2).flatten(0, 1)[index[:third]]
-    z = torch.cat([soft, z[third:]], 0)
-    out = world.decode(torch.cat([h, z], -1)) + 0.5
-    what = batch["person_mask"].flatten(0, 1)[index][:, None]
-    pixel = 1 + w.person_pixels * (what == 1).float() + w.obstacle_pixels * (what == 2).float()
-    seen = batch["mask"][:, None, 0].expand(-1, u.h.shape[1]).flatten()[index]
-    error = ((out - frames[index]) ** 2 * pixel).sum((1, 2, 3))
+    index = torch.randperm(n, generator=g)[: max(1, int(n * w.decode_fraction))]
+    picked = belief.flatten(0, 1)[index]
+    drawn = world.decoder.draw(picked, picked.new_zeros(len(index), 6))[:, :3] + 0.5
+    error = ((drawn - frames[index]) ** 2 * _pixel_weight(batch, index, w)).sum((1, 2, 3))
+    seen = batch["mask"][:, None, 0].expand(-1, belief.shape[1]).flatten()[index]
     return (error * seen).mean()
 
 
-def _sense_loss(world: WorldModel, belief: Tensor, batch: Batch) -> Tensor:
-    target = torch.cat([batch["proprio"], batch["imu"].mean(2)], -1)
-    error = (world.sense(belief) - target) ** 2
+def _cells_loss(logits: Tensor, batch: Batch) -> Tensor:
+    """Share of each cell that each class covers."""
+    target = batch["cells"].flatten(0, 1).float() / 255
+    return F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((2, 3)).sum(1).mean()  # fmt: skip
+
+
+def _sense_loss(out: Tensor, batch: Batch) -> Tensor:
+    target = torch.cat([batch["proprio"], batch["imu"].mean(-2)], -1)
+    error = (out - target) ** 2
     p = batch["proprio"].shape[-1]
     present = batch["mask"][:, None, [2] * p + [1] * 6]
     return (error * present).sum(-1).mean()
 
 
-def person_loss(world: WorldModel, belief: Tensor, batch: Batch) -> Tensor:
-    """Per hue: is such a person seen, and where (Gaussian NLL; unseen persons count a fifth)."""
-    hues = world.s.hues
-    out = world.person(belief).reshape(*belief.shape[:2], hues, 4)
+def person_loss(raw: Tensor, batch: Batch) -> Tensor:
+    """Per hue: seen, where (Gaussian NLL; unseen people count a third), how long not seen."""
     seen, present = batch["person_seen"], batch["person_present"]
+    out = raw.reshape(*raw.shape[:-1], seen.shape[-1], PERSON_FIELDS)
     loss = F.binary_cross_entropy_with_logits(out[..., 0], seen, reduction="none").sum(-1)
     log_sigma = out[..., 3].clamp(-4, 2)
     squared = ((out[..., 1:3] - batch["person_xy"]) ** 2).sum(-1)
     nll = 0.5 * squared * torch.exp(-2 * log_sigma) + 2 * log_sigma
-    weight = present * (0.2 + 0.8 * seen)
-    return ((loss + (nll * weight).sum(-1)) * batch["mask"][:, None, 0]).mean()
+    weight = present * (0.3 + 0.7 * seen)
+    since = (out[..., 4] - batch["person_since"]).square().sum(-1)
+    return ((loss + since + (nll * weight).sum(-1)) * batch["mask"][:, None, 0]).mean()
 
 
-def near_loss(world: WorldModel, belief: Tensor, batch: Batch) -> Tensor:
+def near_loss(raw: Tensor, batch: Batch) -> Tensor:
     """Nearness of furniture and walls per sector: without it the belief forgets what it may hit."""
-    error = (torch.sigmoid(world.near(belief)) - batch["near"]) ** 2
-    return (error.sum(-1) * batch["near_known"] * batch["mask"][:, None, 0]).mean()
+    error = (torch.sigmoid(raw) - batch["near"]) ** 2
+    return (error.sum(-1) * batch["mask"][:, None, 0]).mean()
 
 
-def _overshoot_loss(
-    world: WorldModel, u: Unrolled, batch: Batch, w: Weights, g: torch.Generator
+def _pick_skill(batch: Batch, g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """A random learned skill per sequence and time: its index (B,T) from 0, one-hot, and goal."""
+    b, t, skills = batch["goal"].shape[:3]
+    k = torch.randint(0, skills, (b, t), generator=g)
+    onehot = F.one_hot(k + 1, skills + 1).float()  # 0 is idle
+    goal = batch["goal"].gather(2, k[..., None, None].expand(-1, -1, 1, batch["goal"].shape[-1]))
+    return k, onehot, goal[:, :, 0]
+
+
+def _reward_loss(world: WorldModel, x: Tensor, batch: Batch, g: torch.Generator) -> Tensor:
+    k, onehot, goal = _pick_skill(batch, g)
+    out = world.reward(torch.cat([x, onehot, goal], -1))[..., 0]
+    target = batch["reward"].gather(2, k[..., None])[..., 0]
+    return ((out - target).square() * batch["mask"].amin(-1)[:, None]).mean()
+
+
+def since_of(
+    senses: Senses, first: Tensor, later: Tensor
 ) -> Tensor:
-    """Roll the prior a few steps from one moment and match the posterior there (PlaNet, 2019)."""
-    t = u.h.shape[1]
-    start = int(torch.randint(2, t - w.overshoot_steps, (1,), generator=g))
-    h, z = u.h[:, start], u.z[:, start]
-    loss = h.new_zeros(())
-    for k in range(start + 1, start + 1 + w.overshoot_steps):
-        h = world.cell(h, z, batch["action"][:, k])
-        p = world.prior(h)
-        z = straight_through(p)
-        loss = loss + divergence(u.posterior[:, k].detach(), p).clamp(min=w.free_nats).mean()
-    return loss / w.overshoot_steps
+    """What happened between a frame's senses (N,P) and the senses (N,K,P+6) after it: (N,K,6).
+
+    See `Decoder.forward`; the base's turn is the gyro's, the way that of the wheels.
+    """
+    dt = senses.frame_s
+    base = (later[..., senses.gyro_z] * senses.gyro_scale_rad_s * dt).cumsum(1)
+    zero = torch.zeros_like(base)
+
+    def head(index: int | None) -> tuple[Tensor, Tensor]:
+        if index is None:
+            return zero, zero
+        return first[:, index, None].expand_as(base), later[..., index]
+
+    yaw_then, yaw_now = head(senses.head_yaw)
+    pitch_then, pitch_now = head(senses.head_pitch)
+    speed = later[..., list(senses.wheels)].mean(-1)
+    forward = (speed * base.cos() * dt).cumsum(1)
+    left = (speed * base.sin() * dt).cumsum(1)
+    seconds = dt * torch.arange(1, base.shape[1] + 1, device=base.device).expand_as(base)
+    return torch.stack([base + yaw_now - yaw_then, pitch_then, pitch_now, forward, left, seconds], -1)  # fmt: skip
+
+
+def _open_loop(
+    world: WorldModel,
+    u: Unrolled,
+    frames: Tensor,
+    batch: Batch,
+    senses: Senses,
+    w: Weights,
+    g: torch.Generator,
+) -> dict[str, Tensor]:
+    """Roll the prior from one moment: match posteriors (PlaNet, 2019), heads, and decoded frames."""
+    b, t = u.h.shape[:2]
+    steps, samples = min(w.open_steps, t - 3), w.open_samples
+    start = int(torch.randint(2, t - steps, (1,), generator=g))
+    h = u.h[:, start].repeat(samples, 1)
+    z = torch.cat([u.z[:, start], u.posterior_at(start).sample().repeat(samples - 1, 1)]) if samples > 1 else u.z[:, start]  # fmt: skip
+    target = Stats(*(v[:, start + 1 : start + 1 + steps].repeat(samples, 1, *[1] * (v.dim() - 2)) for v in (u.posterior.p.detach(), u.posterior.mean.detach(), u.posterior.sigma.detach())))  # fmt: skip
+    actions = batch["action"].repeat(samples, 1, 1)
+    hs, zs, raws = [], [], []
+    for k in range(start + 1, start + 1 + steps):
+        h = world.cell(h, z, actions[:, k])
+        raw = world.prior_net(h)
+        z = world.stats(raw).sample()
+        hs.append(h)
+        zs.append(z)
+        raws.append(raw)
+    prior = world.stats(torch.stack(raws, 1))
+    prior_loss = divergence(target, prior).clamp(min=w.free_nats).mean()
+    beliefs = torch.cat([torch.stack(hs, 1), torch.stack(zs, 1)], -1)  # (S*B,K,belief)
+    later = {
+        k: (v if k == "mask" else v[:, start + 1 : start + 1 + steps]).repeat(samples, *[1] * (v.dim() - 1))  # fmt: skip
+        for k, v in batch.items()
+        if k in HEAD_KEYS
+    }
+    heads = torch.stack(list(_heads(world, beliefs, later, w, g).values())).sum()
+    hidden = torch.cat([torch.stack(hs, 1), prior.expected()], -1)
+    mean = hidden.reshape(samples, b, steps, -1).mean(0)
+    with torch.no_grad():
+        sensed = world.sense(world.trunk(beliefs)).reshape(samples, b, steps, -1).mean(0)
+        since = since_of(senses, batch["proprio"][:, start], sensed)
+    picks = [0, *(1 + torch.randperm(steps - 1, generator=g)[:2]).tolist()]
+    at = torch.arange(b)[:, None] * t + start
+    index = (at + 1 + torch.tensor(picks)[None]).flatten()
+    last = frames[at.expand(-1, len(picks)).flatten()]
+    out = world.decoder(mean[:, picks].flatten(0, 1), last, since[:, picks].flatten(0, 1))
+    error = ((out - frames[index]) ** 2 * _pixel_weight(batch, index, w)).sum((1, 2, 3))
+    seen = batch["mask"][:, 0:1].expand(-1, len(picks)).flatten()
+    return {
+        "open_prior": w.open_prior * prior_loss,
+        "open_heads": w.open_heads * heads,
+        "open_image": w.open_image * (error * seen).mean(),
+    }
+
+
+HEAD_KEYS = ("proprio", "imu", "mask", "person_seen", "person_present", "person_xy", "person_since",
+             "near", "bump", "reward", "goal")  # fmt: skip
 
 
 def policy_loss(policy: Policy, belief: Tensor, batch: Batch, g: torch.Generator) -> Tensor:
-    """Behaviour cloning at one random control tick after each frame; idle means still."""
-    b, t = belief.shape[:2]
-    ticks = batch["tick_proprio"].shape[2]
-    k = torch.randint(0, ticks, (b, t), generator=g)
-    pick = k[..., None, None]
-
-    def at(name: str) -> Tensor:
-        value = batch[name]
-        return value.gather(2, pick.expand(-1, -1, 1, value.shape[-1]))[:, :, 0].flatten(0, 1)
-
-    idle = (torch.rand(b, generator=g) < 0.1).float()[:, None].expand(-1, t).flatten()
-    skill = torch.stack([idle, 1 - idle], -1)
-    age = batch["tick_age_s"].gather(2, k[..., None])[:, :, 0].flatten()[:, None]
+    """Behaviour cloning of a random skill at the control tick after each frame; idle means still."""
+    k, skill, goal = _pick_skill(batch, g)
+    expert = batch["expert"].gather(2, k[..., None, None].expand(-1, -1, 1, batch["expert"].shape[-1]))  # fmt: skip
+    idle = (torch.rand(k.shape, generator=g) < IDLE_SHARE).float()[..., None]
+    still = torch.zeros_like(skill)
+    still[..., 0] = 1
     action = policy(
         belief.flatten(0, 1),
-        age,
-        at("tick_proprio"),
-        at("tick_imu"),
-        skill,
-        batch["goal"][:, None].expand(-1, t, -1).flatten(0, 1),
+        batch["tick_age_s"].flatten()[:, None],
+        batch["tick_proprio"].flatten(0, 1),
+        batch["tick_imu"].flatten(0, 1),
+        (idle * still + (1 - idle) * skill).flatten(0, 1),
+        goal.flatten(0, 1),
     )
-    target = at("tick_expert") * (1 - idle[:, None])
+    target = (expert[:, :, 0] * (1 - idle)).flatten(0, 1)
     error = F.smooth_l1_loss(action, target, beta=0.1, reduction="none").sum(-1)
-    usable = batch["mask"].min(-1).values[:, None].expand(-1, t).flatten()
+    usable = batch["mask"].amin(-1)[:, None].expand(-1, belief.shape[1]).flatten()
     return (error * usable * near_weight(batch["near"]).flatten()).mean()
 
 

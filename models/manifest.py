@@ -52,16 +52,27 @@ class LayoutSpec(Strict, frozen=True):
 
 
 class Threshold(Strict, frozen=True):
-    """Levels of one surprise channel, set on data: above `event` it is an event."""
+    """Levels of one surprise channel, set on data: above `event` for `frames` in a row is an event."""
 
     typical: float
     event: float
+    frames: int
+
+
+class Training(Strict, frozen=True):
+    """Where a bundle comes from."""
+
+    commit: str
+    data_sha256: str
+    duration_s: float
+    updates: int
+    seed: int
 
 
 class Manifest(Strict, frozen=True):
     """The whole bundle."""
 
-    schema: Literal[1]
+    schema: Literal[2]
     name: str
     version: str
     body: str
@@ -71,12 +82,17 @@ class Manifest(Strict, frozen=True):
     skills: tuple[str, ...]
     candidates: int
     belief: int
-    noise: tuple[int, int]
+    noise: int  # length: Gumbel for `groups` x `classes`, then normal
+    groups: int
+    classes: int
+    hues: dict[str, float]  # of the people in `person` outputs, in order; hue 0..1
     trained_on: str
     validated_on: tuple[str, ...]
     camera: CameraSpec
     layout: LayoutSpec
     graphs: dict[str, GraphSpec]
     surprise: dict[str, Threshold]
+    drift: dict[str, float]  # per precision: belief after 200 closed-loop steps, mean |difference|
+    training: Training
     metrics: dict[str, float]
     sha256: dict[str, str]

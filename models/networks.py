@@ -1,8 +1,10 @@
-"""The networks: a categorical recurrent state-space model, its decoder and heads, and the policy.
+"""The networks: a recurrent state-space model, its decoder and heads, and the policy.
 
-Belief = [deterministic h | one-hot categorical z]. After Hafner et al., DreamerV3 (2023), with a
-patch stem instead of a stride-2 stem (twice the updates per CPU hour), the recurrent cell written
-as plain matrix products (TensorRT likes it) and noise as an input, so the graphs are functions.
+Belief = [deterministic h | one-hot categorical z | continuous c]. After Hafner et al., DreamerV3
+(2023) for the categorical part and its balance, PlaNet (2019) for the continuous one, which holds
+where things are finer than classes can. The encoder also finds each shirt's hue in the picture as
+a keypoint (spatial moments: Finn et al. 2016). The recurrent cell is written as plain matrix
+products (TensorRT likes it) and noise is an input, so the graphs are functions.
 """
 
 from __future__ import annotations
@@ -14,80 +16,151 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.layout import GOAL_SIZE, IMU_SLICES, OBSERVE_MASKS
+from models.sizes import Sizes
+
+CELLS = 16  # the encoder's first map is CELLS x CELLS
+PERSON_FIELDS = 5  # per hue: seen logit, x, y [m], log sigma [m], time since seen [share of 5 s]
+MOMENTS = 5
+SIGMA_MIN = 0.1  # of the continuous part
+FRAME = 64  # pixels a side
+SINCE = 6
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Sizes of the networks; training heads know `hues` of people and `sectors` around the body."""
-
-    action: int
-    proprio: int
-    skills: int
-    deter: int = 256
-    groups: int = 16
-    classes: int = 16
-    embed: int = 256
-    hidden: int = 256
-    hues: int = 6
-    sectors: int = 12
-    unimix: float = 0.01
-
-    @property
-    def stoch(self) -> int:
-        """Length of the flattened categorical part."""
-        return self.groups * self.classes
-
-    @property
-    def belief(self) -> int:
-        """Length of the belief vector."""
-        return self.deter + self.stoch
+def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """Linear-LayerNorm-ReLU and a linear end."""
+    return nn.Sequential(
+        nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, outputs)
+    )
 
 
-def mlp(inputs: int, hidden: int, outputs: int, layers: int = 1) -> nn.Sequential:
-    """Linear-LayerNorm-ReLU blocks and a linear end."""
-    parts: list[nn.Module] = []
-    for _ in range(layers):
-        parts += [nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.ReLU()]
-        inputs = hidden
-    return nn.Sequential(*parts, nn.Linear(inputs, outputs))
+class Keypoints(nn.Module):
+    """Where in the picture each class is: a coarse segmentation and its spatial moments."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Conv2d(32, 32, 3, 1, 1), nn.ReLU(), nn.Conv2d(32, classes, 1)
+        )
+        axis = (torch.arange(CELLS) + 0.5) / CELLS * 2 - 1
+        y, x = torch.meshgrid(axis, axis, indexing="ij")
+        basis = torch.stack([torch.ones_like(x), x, y, x * x, y * y]).reshape(MOMENTS, -1)
+        self.register_buffer("basis", basis.T.contiguous(), persistent=False)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(N,32,16,16) -> logits (N,C,16,16) and moments (N, C*5): mass, centre, spread."""
+        logits = self.net(features)
+        share = torch.sigmoid(logits).flatten(2)  # (N,C,256)
+        raw = share @ self.basis
+        mass = raw[..., 0:1]
+        mean = raw[..., 1:3] / (mass + 0.5)
+        second = raw[..., 3:5] / (mass + 0.5)
+        spread = ((second - mean * mean).clamp(min=0) + 1e-4).sqrt()
+        return logits, torch.cat([torch.log1p(mass), mean, spread], -1).flatten(1)
 
 
 class Encoder(nn.Module):
-    """Frame, IMU window and proprioception to one embedding; absent inputs become a learned one."""
+    """Frame, IMU window and senses to one embedding; absent inputs become a learned one."""
 
     def __init__(self, s: Sizes) -> None:
         super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 32, 8, 4, 2), nn.ReLU())
+        self.points = Keypoints(s.hues + 1)
         self.conv = nn.Sequential(
-            nn.Conv2d(3, 32, 8, 4, 2),
-            nn.ReLU(),
-            nn.Conv2d(32, 64, 4, 2, 1),
-            nn.ReLU(),
-            nn.Conv2d(64, 64, 4, 2, 1),
-            nn.ReLU(),
+            nn.Conv2d(32, 48, 4, 2, 1), nn.ReLU(), nn.Conv2d(48, 48, 4, 2, 1), nn.ReLU()
         )
-        self.frame = nn.Linear(64 * 16, s.embed)
+        self.frame = nn.Linear(48 * 16 + (s.hues + 1) * MOMENTS, s.embed)
         self.imu = nn.Linear(IMU_SLICES * 6, 64)
-        self.proprio = nn.Linear(s.proprio, 64)
+        self.proprio = nn.Linear(s.proprio + 1, 64)
         self.absent = nn.Parameter(torch.zeros(s.embed + 128))
         self.norm = nn.LayerNorm(s.embed + 128)
         self.out = nn.Linear(s.embed + 128, s.embed)
         self.frame_size, self.imu_size = s.embed, 64
 
-    def forward(self, frame: Tensor, imu: Tensor, proprio: Tensor, mask: Tensor) -> Tensor:
-        """Frame (N,3,64,64) 0..1, imu (N,5,6), proprio (N,P), mask (N,3) -> (N, embed)."""
-        f = self.frame(self.conv(frame - 0.5).reshape(-1, 64 * 16))
+    def forward(
+        self, frame: Tensor, imu: Tensor, proprio: Tensor, odometry: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Frame (N,3,64,64) 0..1, imu (N,5,6), proprio (N,P), odometry (N,1), mask (N,3).
+
+        Returns the embedding (N,E) and the segmentation's logits (N,C,16,16).
+        """
+        stem = self.stem(frame - 0.5)
+        logits, moments = self.points(stem)
+        f = self.frame(torch.cat([self.conv(stem).reshape(-1, 48 * 16), moments], -1))
         i = self.imu(imu.reshape(-1, IMU_SLICES * 6))
-        x = torch.cat([f, i, self.proprio(proprio)], -1)
+        both = mask[:, 1:2] * mask[:, 2:3]
+        p = self.proprio(torch.cat([proprio, odometry * both], -1))
+        x = torch.cat([f, i, p], -1)
         present = torch.cat(
             [
                 mask[:, 0:1].expand(-1, self.frame_size),
                 mask[:, 1:2].expand(-1, self.imu_size),
-                mask[:, 2:3].expand(-1, x.shape[-1] - self.frame_size - self.imu_size),
+                mask[:, 2:3].expand(-1, 64),
             ],
             -1,
         )
         x = present * x + (1 - present) * self.absent
-        return F.relu(self.out(F.relu(self.norm(x))))
+        return F.relu(self.out(F.relu(self.norm(x)))), logits
+
+
+class Decoder(nn.Module):
+    """Belief and the last frame seen -> the frame now.
+
+    What was seen is turned with the camera, moved by a learned flow, and kept where a learned mask
+    trusts it; the rest is drawn from the belief alone.
+    """
+
+    def __init__(self, s: Sizes) -> None:
+        super().__init__()
+        self.start = nn.Linear(s.belief + SINCE, 40 * 16)
+        self.deconv = nn.Sequential(
+            nn.ConvTranspose2d(40, 40, 4, 2, 1),
+            nn.ReLU(),
+            nn.ConvTranspose2d(40, 32, 4, 2, 1),
+            nn.ReLU(),
+            nn.ConvTranspose2d(32, 6, 8, 4, 2),  # colour, flow (2), trust
+        )
+        self.refine = nn.Sequential(nn.Conv2d(8, 16, 3, 1, 1), nn.ReLU(), nn.Conv2d(16, 4, 3, 1, 1))
+        self.view = fx, fy, cx, cy = s.view
+        axis = torch.arange(FRAME, dtype=torch.float32)
+        v, u = torch.meshgrid(axis, axis, indexing="ij")
+        rays = torch.stack([torch.ones_like(u), (cx - u) / fx, (cy - v) / fy]).reshape(3, 1, -1)
+        self.register_buffer("rays", rays, persistent=False)  # x forward, y left, z up
+
+    def draw(self, belief: Tensor, since: Tensor) -> Tensor:
+        """(N,B), (N,6) -> colour centred on 0, flow and trust (N,6,64,64)."""
+        x = self.start(torch.cat([belief, since], -1)).reshape(-1, 40, 4, 4)
+        out: Tensor = self.deconv(x)
+        return out
+
+    def forward(self, belief: Tensor, frame: Tensor, since: Tensor) -> Tensor:
+        """(N,B), last frame (N,3,64,64) 0..1 and what happened since (N,6) -> frame 0..1.
+
+        `since`: camera's turn to the left [rad], its pitch then and now [rad, down], way forward
+        and to the left [s at full speed], time [s].
+        """
+        colour, flow, trust = self.draw(belief, since).split([3, 2, 1], 1)
+        x, y, z = self._then(since)
+        ahead = x.clamp(min=0.05)
+        fx, fy, cx, cy = self.view
+        half = FRAME / 2  # grid_sample's corners are the outer edges of pixels
+        across, down = (cx - fx * y / ahead + 0.5) / half - 1, (cy - fy * z / ahead + 0.5) / half - 1
+        grid = torch.stack([across, down], -1).reshape(-1, FRAME, FRAME, 2)
+        grid = grid + flow.permute(0, 2, 3, 1) * 0.1
+        inside = (grid.abs().amax(-1) <= 1).to(belief.dtype)[:, None]
+        inside = inside * (x > 0.05).to(belief.dtype).reshape(-1, 1, FRAME, FRAME)
+        warped = F.grid_sample(frame - 0.5, grid, padding_mode="border", align_corners=False)
+        more = self.refine(torch.cat([warped, inside, colour, trust], 1))
+        keep = torch.sigmoid(trust + more[:, 0:1]) * inside
+        return keep * warped + (1 - keep) * colour + more[:, 1:4] * 0.1 + 0.5
+
+    def _then(self, since: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Each pixel's ray (N,4096) in the camera frame of the last frame."""
+        turn, pitch_then, pitch_now = since[:, 0:1], since[:, 1:2], since[:, 2:3]
+        x, y, z = self.rays[0], self.rays[1], self.rays[2]
+        x, z = pitch_now.cos() * x + pitch_now.sin() * z, pitch_now.cos() * z - pitch_now.sin() * x
+        x, y = turn.cos() * x - turn.sin() * y, turn.sin() * x + turn.cos() * y
+        x, z = pitch_then.cos() * x - pitch_then.sin() * z, pitch_then.cos() * z + pitch_then.sin() * x
+        return x, y, z
 
 
 class WorldModel(nn.Module):
@@ -102,33 +175,40 @@ class WorldModel(nn.Module):
         )
         self.gates = nn.Linear(s.hidden + s.deter, 3 * s.deter)
         self.gate_norm = nn.LayerNorm(3 * s.deter)
-        self.prior_net = mlp(s.deter, s.hidden, s.stoch)
-        self.post_net = mlp(s.deter + s.embed, s.hidden, s.stoch)
-        self.decode_in = nn.Linear(s.belief, 64 * 16)
-        self.decode_conv = nn.Sequential(
-            nn.ConvTranspose2d(64, 64, 4, 2, 1),
-            nn.ReLU(),
-            nn.ConvTranspose2d(64, 32, 4, 2, 1),
-            nn.ReLU(),
-            nn.ConvTranspose2d(32, 3, 8, 4, 2),
+        self.prior_net = mlp(s.deter, s.hidden, s.onehot + 2 * s.normal)
+        self.post_net = mlp(s.deter + s.embed, s.hidden, s.onehot + 2 * s.normal)
+        self.decoder = Decoder(s)
+        self.trunk = nn.Sequential(nn.Linear(s.belief, s.hidden), nn.LayerNorm(s.hidden), nn.ReLU())
+        self.sense = nn.Linear(s.hidden, s.proprio + 6)
+        self.person = nn.Sequential(
+            nn.Linear(s.hidden, 128), nn.ReLU(), nn.Linear(128, s.hues * PERSON_FIELDS)
         )
-        self.sense = mlp(s.belief, s.hidden, s.proprio + 6)
-        self.person = mlp(s.belief, s.hidden, s.hues * 4)  # per hue: seen logit, x, y, log sigma
-        self.bump = mlp(s.belief, 64, 1)
-        self.near = mlp(s.belief, s.hidden, s.sectors)  # how near something stands, per sector
+        self.bump = nn.Linear(s.hidden, 1)
+        self.near = nn.Linear(s.hidden, s.sectors)
+        self.reward = nn.Sequential(
+            nn.Linear(s.hidden + s.skills + GOAL_SIZE, 128), nn.ReLU(), nn.Linear(128, 1)
+        )
 
-    def probs(self, logits: Tensor) -> Tensor:
-        """(N, stoch) -> (N, groups, classes), mixed with 1 % uniform so that log is safe."""
-        p = F.softmax(logits.reshape(-1, self.s.groups, self.s.classes), -1)
-        return p * (1 - self.s.unimix) + self.s.unimix / self.s.classes
+    def split(self, belief: Tensor) -> tuple[Tensor, Tensor]:
+        """Belief (N,B) -> deterministic h, stochastic z."""
+        h, z = belief.split([self.s.deter, self.s.stoch], -1)
+        return h, z
 
-    def prior(self, h: Tensor) -> Tensor:
-        """Categorical prior of the belief's stochastic part, given h."""
-        return self.probs(self.prior_net(h))
+    def stats(self, raw: Tensor) -> Stats:
+        """The distribution that a prior or posterior net's output (N,.) describes."""
+        s = self.s
+        logits, mean, width = raw.split([s.onehot, s.normal, s.normal], -1)
+        p = F.softmax(logits.reshape(*logits.shape[:-1], s.groups, s.classes), -1)
+        p = p * (1 - s.unimix) + s.unimix / s.classes  # so that log is safe
+        return Stats(p, mean, F.softplus(width) + SIGMA_MIN)
 
-    def posterior(self, h: Tensor, embed: Tensor) -> Tensor:
-        """Categorical posterior, given h and the embedding of what came."""
-        return self.probs(self.post_net(torch.cat([h, embed], -1)))
+    def prior(self, h: Tensor) -> Stats:
+        """Prior of the belief's stochastic part, given h."""
+        return self.stats(self.prior_net(h))
+
+    def posterior(self, h: Tensor, embed: Tensor) -> Stats:
+        """Posterior, given h and the embedding of what came."""
+        return self.stats(self.post_net(torch.cat([h, embed], -1)))
 
     def cell(self, h: Tensor, z: Tensor, action: Tensor) -> Tensor:
         """One deterministic step (layer-normalised GRU)."""
@@ -138,28 +218,52 @@ class WorldModel(nn.Module):
         u = torch.sigmoid(u - 1)
         return u * c + (1 - u) * h
 
-    def decode(self, belief: Tensor) -> Tensor:
-        """Belief (N,B) -> frame (N,3,64,64), centred on 0 (add 0.5)."""
-        out: Tensor = self.decode_conv(self.decode_in(belief).reshape(-1, 64, 4, 4))
-        return out
+
+@dataclass
+class Stats:
+    """A distribution of the stochastic part: categorical p (...,G,C), normal mean and sigma (...,D)."""
+
+    p: Tensor
+    mean: Tensor
+    sigma: Tensor
+
+    def detach(self) -> Stats:
+        """The same without gradient."""
+        return Stats(self.p.detach(), self.mean.detach(), self.sigma.detach())
+
+    def sample(self) -> Tensor:
+        """(...,S): one-hot with a straight-through gradient, and a reparametrised normal."""
+        flat = self.p.detach().reshape(-1, self.p.shape[-1])
+        hard = torch.zeros_like(flat).scatter_(1, torch.multinomial(flat, 1), 1.0)
+        onehot = hard.reshape(self.p.shape) + self.p - self.p.detach()
+        return torch.cat(
+            [onehot.flatten(-2), self.mean + self.sigma * torch.randn_like(self.sigma)], -1
+        )
+
+    def noisy(self, noise: Tensor) -> Tensor:
+        """Sample with the noise (...,S) as an input: Gumbel, then normal; zeros give the mode."""
+        groups, classes = self.p.shape[-2:]
+        gumbel, normal = noise.split([groups * classes, self.mean.shape[-1]], -1)
+        score = self.p.log() + gumbel.reshape(self.p.shape)
+        hard = (score >= score.amax(-1, keepdim=True)).to(self.p.dtype)
+        return torch.cat([hard.flatten(-2), self.mean + self.sigma * normal], -1)
+
+    def mode(self) -> Tensor:
+        """(...,S): the most likely class of each group, and the mean."""
+        hard = F.one_hot(self.p.argmax(-1), self.p.shape[-1]).to(self.p.dtype)
+        return torch.cat([hard.flatten(-2), self.mean], -1)
+
+    def expected(self) -> Tensor:
+        """(...,S): the mean of samples."""
+        return torch.cat([self.p.flatten(-2), self.mean], -1)
 
 
-def straight_through(p: Tensor) -> Tensor:
-    """Sample one-hot from (N,G,C) with a straight-through gradient, flattened to (N, G*C)."""
-    index = torch.multinomial(p.detach().reshape(-1, p.shape[-1]), 1)
-    hard = torch.zeros_like(p).reshape(-1, p.shape[-1]).scatter_(1, index, 1.0).reshape(p.shape)
-    return (hard + p - p.detach()).flatten(-2)
-
-
-def hard_sample(p: Tensor, noise: Tensor) -> Tensor:
-    """Gumbel-max with the noise as an input; zero noise is the mode. (N,G,C) -> (N, G*C)."""
-    score = p.log() + noise
-    return (score >= score.amax(-1, keepdim=True)).to(p.dtype).flatten(-2)
-
-
-def divergence(q: Tensor, p: Tensor) -> Tensor:
-    """KL(q || p) summed over groups, nats: (N,G,C) x 2 -> (N,)."""
-    return (q * (q.log() - p.log())).sum((-1, -2))
+def divergence(q: Stats, p: Stats) -> Tensor:
+    """KL(q || p) in nats, summed over groups and dimensions: (...,)."""
+    classes = (q.p * (q.p.log() - p.p.log())).sum((-1, -2))
+    ratio = (q.sigma / p.sigma).square()
+    apart = ((q.mean - p.mean) / p.sigma).square()
+    return classes + 0.5 * (ratio + apart - 1 - ratio.log()).sum(-1)
 
 
 class Policy(nn.Module):
@@ -167,16 +271,17 @@ class Policy(nn.Module):
 
     def __init__(self, s: Sizes) -> None:
         super().__init__()
-        self.belief = nn.Linear(s.belief, 256)
-        self.senses = nn.Linear(1 + s.proprio + 6 + s.skills + GOAL_SIZE, 2 * 256)
-        self.norm = nn.LayerNorm(256)
+        self.width = width = 192
+        self.belief = nn.Linear(s.belief, width)
+        self.senses = nn.Linear(1 + s.proprio + 6 + s.skills + GOAL_SIZE, 2 * width)
+        self.norm = nn.LayerNorm(width)
         self.body = nn.Sequential(
-            nn.Linear(256, 256),
-            nn.LayerNorm(256),
+            nn.Linear(width, width),
+            nn.LayerNorm(width),
             nn.ReLU(),
-            nn.Linear(256, 256),
+            nn.Linear(width, width),
             nn.ReLU(),
-            nn.Linear(256, s.action),
+            nn.Linear(width, s.action),
         )
 
     def forward(
@@ -190,7 +295,7 @@ class Policy(nn.Module):
     ) -> Tensor:
         """(N,B), (N,1), (N,P), (N,6), (N,S), (N,12) -> action (N,A) in [-1, 1]."""
         senses = torch.cat([age_s * 10, proprio, imu, skill, goal], -1)
-        scale, shift = self.senses(senses).split(256, -1)
+        scale, shift = self.senses(senses).split(self.width, -1)
         x = F.relu(self.norm(self.belief(belief)) * (1 + scale) + shift)
         return torch.tanh(self.body(x))
 

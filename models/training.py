@@ -1,11 +1,13 @@
 """Training on recorded arrays: episodes in, networks out. No clock, no robot, no simulator.
 
-An episode file (.npz) holds, for E episodes of T frames (20 Hz) with K control ticks each:
-  frame (E,T,64,64,3) u1, person_mask (E,T,64,64) u1 (1 person, 2 obstacle), near (E,T,S) in 0..1
-  (1: touching, 0: over 1.2 m away), imu (E,T,5,6), proprio (E,T,P),
+An episode file (.npz) holds, for E episodes of T frames (20 Hz), S learned skills and H hues:
+  frame (E,T,64,64,3) u1, classes (E,T,64,64) u1 (0 room, 1-6 a person of each hue, 7 furniture),
+  cells (E,T,7,16,16) u1: share of each cell that each class covers, of 255; near (E,T,12) in 0..1
+  (1: touching, 0: over 1.2 m away), imu (E,T,5,6), proprio (E,T,P), odometry (E,T) rad/s,
   action (E,T,A): mean sent action of the window before the frame, bump (E,T),
-  person_seen / person_present (E,T,H), person_xy (E,T,H,2) m in the base frame,
-  tick_proprio (E,T,K,P), tick_imu (E,T,K,6), tick_expert (E,T,K,A), tick_age_s (E,T,K), goal (E,12).
+  person_seen / person_present / person_since (E,T,H), person_xy (E,T,H,2) m in the base frame,
+  at the control tick after the frame: tick_proprio (E,T,P), tick_imu (E,T,6), tick_age_s (E,T),
+  expert (E,T,S,A), and goal (E,T,S,12), reward (E,T,S) of each skill.
 """
 
 from __future__ import annotations
@@ -20,13 +22,21 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from models.losses import Batch, Weights, embed, policy_loss, unroll, world_loss
-from models.networks import Policy, Sizes, WorldModel
+from models.losses import (
+    Batch,
+    Weights,
+    embed,
+    frames_of,
+    policy_loss,
+    unroll,
+    world_loss,
+)
+from models.networks import Policy, WorldModel
+from models.since import Senses
+from models.sizes import Sizes
 
-BYTES = ("frame", "person_mask")
-SECTORS = 12
-SKILLS = ("idle", "follow")
-TICK_KEYS = ("tick_age_s", "tick_proprio", "tick_imu", "tick_expert", "near")
+BYTES = ("frame", "classes", "cells")
+TICK_KEYS = ("tick_age_s", "tick_proprio", "tick_imu", "expert", "near", "goal")
 
 
 @dataclass(frozen=True)
@@ -65,10 +75,6 @@ class Episodes:
             with np.load(file, allow_pickle=False) as data:
                 for key in data.files:
                     parts.setdefault(key, []).append(data[key])
-                if "near" not in data.files:  # recorded before nearness was
-                    shape = data["action"].shape[:2]
-                    parts.setdefault("near", []).append(np.zeros((*shape, SECTORS)))
-                    parts.setdefault("near_known", []).append(np.zeros(shape))
         self.data: Batch = {}
         for key in list(parts):
             joined = np.concatenate(parts.pop(key))
@@ -82,10 +88,7 @@ class Episodes:
         start = torch.randint(0, self.length - t + 1, (n,), generator=g)
         start = torch.where(torch.rand(n, generator=g) < 0.1, torch.zeros_like(start), start)
         index = start[:, None] + torch.arange(t)[None]
-        out = {
-            key: value[episode] if key == "goal" else value[episode[:, None], index]
-            for key, value in self.data.items()
-        }
+        out = {key: value[episode[:, None], index] for key, value in self.data.items()}
         drop = torch.rand(n, 3, generator=g)
         mask = torch.ones(n, 3)
         mask[:, 0] = (drop[:, 0] >= schedule.frame_dropout).float()
@@ -101,9 +104,11 @@ class Episodes:
 class Trainer:
     """World model and policy with their optimiser; resumes from a checkpoint."""
 
-    def __init__(self, sizes: Sizes, schedule: Schedule, weights: Weights | None = None) -> None:
+    def __init__(
+        self, sizes: Sizes, senses: Senses, schedule: Schedule, weights: Weights | None = None
+    ) -> None:
         torch.manual_seed(schedule.seed)
-        self.sizes, self.schedule = sizes, schedule
+        self.sizes, self.senses, self.schedule = sizes, senses, schedule
         self.weights = weights or Weights()
         self.world = WorldModel(sizes).to(memory_format=torch.channels_last)
         self.policy = Policy(sizes)
@@ -117,7 +122,9 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = self.schedule.rate_at(self.update)
         batch = episodes.batch(self.schedule, self.generator)
-        loss, parts = world_loss(self.world, self.policy, batch, self.weights, self.generator)
+        loss, parts = world_loss(
+            self.world, self.policy, batch, self.senses, self.weights, self.generator
+        )
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.parameters, self.schedule.clip)
@@ -174,14 +181,20 @@ class Trainer:
         self.update = state["update"]
 
 
-def beliefs_of(world: WorldModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Posterior-mode beliefs (N,B) along a batch, and (hidden,) on-rates of the posterior net."""
+def filtered(world: WorldModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Beliefs as in deployment (posterior mode, from an empty belief), (B,T,belief), and the
+    posterior net's hidden units, (B*T,hidden) before their ReLU."""
     with torch.no_grad():
-        embeds, _ = embed(world, batch)
+        embeds, _ = embed(world, batch, frames_of(batch))
         u = unroll(world, embeds, batch["action"], mode=True)
         first = world.post_net[0](torch.cat([u.h, embeds], -1).flatten(0, 1))
-        on = (world.post_net[1](first) > 0).float().mean(0)
-    return u.belief.flatten(0, 1), on
+        return u.belief, world.post_net[1](first)
+
+
+def beliefs_of(world: WorldModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Posterior-mode beliefs (N,B) along a batch, and (hidden,) on-rates of the posterior net."""
+    beliefs, hidden = filtered(world, batch)
+    return beliefs.flatten(0, 1), (hidden > 0).float().mean(0)
 
 
 class PolicyTrainer:
@@ -200,14 +213,10 @@ class PolicyTrainer:
         for start in range(0, episodes.count, at_once):
             rows = slice(start, start + at_once)
             batch = {key: value[rows] for key, value in episodes.data.items()}
-            n = len(batch["action"])
-            batch["mask"] = torch.ones(n, 3)
-            with torch.no_grad():
-                embeds, _ = embed(self.world, batch)
-                u = unroll(self.world, embeds, batch["action"], mode=True)
+            batch["mask"] = torch.ones(len(batch["action"]), 3)
+            belief, _ = filtered(self.world, batch)
             kept = {k: batch[k].flatten(0, 1) for k in TICK_KEYS}
-            kept["belief"] = u.belief.flatten(0, 1)
-            kept["goal"] = batch["goal"][:, None].expand(-1, episodes.length, -1).flatten(0, 1)
+            kept["belief"] = belief.flatten(0, 1)
             self._parts.append(kept)
 
     def train(
@@ -227,8 +236,7 @@ class PolicyTrainer:
             for group in optimiser.param_groups:
                 group["lr"] = rate * (1 - 0.98 * update / updates)
             index = torch.randint(0, count, (batch,), generator=self._generator)
-            picked = {k: v[index][:, None] for k, v in data.items() if k != "goal"}
-            picked["goal"] = data["goal"][index]
+            picked = {k: v[index][:, None] for k, v in data.items()}
             picked["mask"] = torch.ones(batch, 3)
             loss = policy_loss(self.policy, picked["belief"], picked, self._generator)
             optimiser.zero_grad(set_to_none=True)

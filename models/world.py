@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
 from models.backend import Session
+from models.layout import GOAL_SIZE
 from models.manifest import Manifest
+from models.since import Senses, Since
 
 Float32 = npt.NDArray[np.float32]
+PERSON_FIELDS = ("seen", "x_m", "y_m", "sigma_m", "unseen_s")
+UNSEEN_FULL_S = 5.0
+NO_GOAL: Float32 = np.zeros(GOAL_SIZE, np.float32)
+
+
+class Imagined(NamedTuple):
+    """One imagined step of N beliefs; views, valid until the next call."""
+
+    beliefs: Float32  # (N,B)
+    senses: Float32  # (N,P+6): proprioception, then the window's mean IMU, normalised
+    person: Float32  # (N,H,5) raw: see `World.people`
+    bump: Float32  # (N,) probability
+    near: Float32  # (N,S) 1 touching, 0 far; sectors counter-clockwise from straight ahead
+    reward: Float32  # (N,) of the skill and goal asked
 
 
 class World:
@@ -25,6 +43,7 @@ class World:
         self._noise = np.random.default_rng(0)
         self.candidates = manifest.candidates
         self.belief: Float32 = np.zeros(manifest.belief, np.float32)
+        self._gumbels = manifest.groups * manifest.classes
 
     def reset(self, seed: int = 0) -> None:
         """Forget everything and reseed the imagination's noise."""
@@ -38,16 +57,25 @@ class World:
         return frame
 
     def observe(
-        self, imu: Float32, proprio: Float32, action: Float32, mask: Float32
+        self, imu: Float32, proprio: Float32, odometry: float, action: Float32, mask: Float32
     ) -> dict[str, float]:
-        """Fold the newest frame, IMU window (5,6), senses (P,), mean sent action (A,) into `belief`.
+        """Fold what came since the last frame into `belief`.
 
-        Returns the surprise channels that the graph itself measures (nats; normalised squares).
+        Args:
+            imu: (5,6) window, normalised.
+            proprio: (P,) newest senses.
+            odometry: gyro yaw rate less the wheels' [rad/s].
+            action: (A,) mean sent action.
+            mask: (3,) which of frame, IMU and senses are there.
+
+        Returns:
+            The surprise channels that the graph itself measures (nats; normalised squares).
         """
         inputs = self._observe.inputs
         inputs["belief"][0] = self.belief
         inputs["imu"][0] = imu
         inputs["proprio"][0] = proprio
+        inputs["odometry"][0, 0] = odometry
         inputs["action"][0] = action
         inputs["mask"][0] = mask
         self._observe.run()
@@ -59,24 +87,54 @@ class World:
             "rarity": float(outputs["rarity"][0, 0]),
         }
 
-    def imagine(self, beliefs: Float32, action: Float32) -> tuple[Float32, Float32]:
-        """One sampled step of N beliefs (N,B) under actions (A,) or (N,A).
+    def people(self) -> Float32:
+        """(H,5) of the last observation: seen 0..1, x and y [m, base], sigma [m], unseen for [s]."""
+        return person_fields(self._observe.outputs["person"])[0]
 
-        Returns views of beliefs (N,B) and bump probability (N,): valid until the next call.
-        """
+    def imagine(
+        self, beliefs: Float32, action: Float32, skill: int = 0, goal: Float32 = NO_GOAL
+    ) -> Imagined:
+        """One sampled step of N beliefs (N,B) or (B,) under actions (N,A) or (A,)."""
         inputs = self._imagine.inputs
         inputs["belief"][...] = beliefs
         inputs["action"][...] = action
-        uniform = self._noise.random(inputs["noise"].shape, np.float32)
-        np.clip(uniform, 1e-7, 1 - 1e-7, out=uniform)
-        inputs["noise"][...] = -np.log(-np.log(uniform))  # Gumbel(0, 1)
+        inputs["skill"][...] = 0
+        inputs["skill"][:, skill] = 1
+        inputs["goal"][...] = goal
+        noise, gumbels = inputs["noise"], self._gumbels
+        exponential = self._noise.standard_exponential((len(noise), gumbels), np.float32)
+        np.maximum(exponential, 1e-30, out=exponential)
+        np.negative(np.log(exponential, out=exponential), out=noise[:, :gumbels])  # Gumbel(0, 1)
+        normals = (len(noise), noise.shape[1] - gumbels)
+        noise[:, gumbels:] = self._noise.standard_normal(normals, np.float32)
         self._imagine.run()
-        outputs = self._imagine.outputs
-        return outputs["belief_out"], outputs["bump"][:, 0]
+        out = self._imagine.outputs
+        person = out["person"].reshape(len(noise), -1, len(PERSON_FIELDS))
+        return Imagined(
+            out["belief_out"], out["senses"], person, out["bump"][:, 0], out["near"], out["reward"][:, 0]
+        )  # fmt: skip
 
-    def decode(self, belief: Float32) -> Float32:
-        """The frame (3,64,64) in 0..1 that a belief (B,) expects; a view, valid until the next call."""
-        self._decode.inputs["belief"][0] = belief
+    def decode(self, belief: Float32, frame: Float32, since: Since) -> Float32:
+        """The frame (3,64,64) in 0..1 that a belief (B,) expects; a view, valid until the next call.
+
+        `frame` (3,64,64) is the last one seen, `since` what happened from it to the belief's time.
+        """
+        inputs = self._decode.inputs
+        inputs["belief"][0] = belief
+        inputs["frame"][0] = frame
+        inputs["since"][0] = since.value
         self._decode.run()
-        frame: Float32 = self._decode.outputs["frame"][0]
-        return frame
+        out: Float32 = self._decode.outputs["frame_out"][0]
+        return out
+
+
+def person_fields(raw: Float32) -> Float32:
+    """Network outputs (N,H*5) or (N,H,5) -> (N,H,5) in the units of `PERSON_FIELDS`."""
+    out = raw.reshape(len(raw), -1, len(PERSON_FIELDS)).copy()
+    out[..., 0] = 1 / (1 + np.exp(-out[..., 0]))
+    out[..., 3] = np.exp(np.clip(out[..., 3], -4, 2))
+    out[..., 4] = np.clip(out[..., 4], 0, 1) * UNSEEN_FULL_S
+    return out
+
+
+__all__ = ["Imagined", "Senses", "Since", "World", "person_fields"]

@@ -198,6 +198,7 @@ class Body(Strict, frozen=True):
             ),
             control_hz=self.control_hz,
             frame_hz=self.frame_hz,
+            has_range=self.inputs.range_front,
         )
 
     def nominal_lens(self) -> LensCamera:

@@ -37,7 +37,12 @@ class Driver:
     def sense(self, sensors: Record) -> None:
         """Take in a sensor batch."""
         layout = self._layout
-        layout.proprio(sensors["position_rad"], sensors["velocity_rad_s"], self._proprio)
+        layout.proprio(
+            sensors["position_rad"],
+            sensors["velocity_rad_s"],
+            float(sensors["range_m"]),
+            self._proprio,
+        )
         layout.imu(sensors["accel_m_s2"].mean(0), sensors["gyro_rad_s"].mean(0), self._imu)
 
     def rest(self) -> None:

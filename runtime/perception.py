@@ -15,6 +15,7 @@ import numpy.typing as npt
 from calibration.camera import LensCamera, PinholeCamera, Remap, remap_table
 from models.layout import Layout
 from models.manifest import Manifest
+from models.since import Senses, Since
 from models.world import World
 from runtime.body import Body
 from runtime.camera import Camera, CameraFrame
@@ -64,7 +65,10 @@ class Perception:
         self._surprise = channels.writer("surprise", "perception")
         self._window = Window(layout, channels.reader("sensors"), channels.reader("sent"))
         self._monitor = SurpriseMonitor(manifest.surprise)
-        self._open_loop = OpenLoop(world, channels.writer("prediction", "perception"))
+        self._open_loop = OpenLoop(
+            world, Senses.of(layout), channels.writer("prediction", "perception")
+        )
+        self._since = Since(Senses.of(layout))
         self._mask = np.ones(3, np.float32)
         self._value = np.zeros(len(SURPRISE_CHANNELS), np.float32)
         self._last_pixels = np.zeros((self._pinhole.height, self._pinhole.width, 3), np.uint8)
@@ -116,7 +120,11 @@ class Perception:
         window.cut(self._last_t_ns or t_ns - 50_000_000, t_ns)
         self._mask[:] = (1.0, window.has_imu, window.has_proprio)
         np.multiply(pixels.transpose(2, 0, 1), np.float32(1 / 255), out=self.world.frame_input)
-        graph = self.world.observe(window.imu, window.proprio, window.action, self._mask)
+        odometry = self._odometry_residual() if window.has_imu and window.has_proprio else 0.0
+        self._set("odometry", abs(odometry) if window.has_imu and window.has_proprio else np.nan)
+        graph = self.world.observe(
+            window.imu, window.proprio, odometry, window.action, self._mask
+        )
         for name in ("divergence", "imu_error", "rarity"):
             self._set(name, graph[name])
         if not window.has_imu:
@@ -131,26 +139,24 @@ class Perception:
         self._set("dark", float(brightness < DARK_BRIGHTNESS))
         repeated = self.frames > 0 and np.array_equal(pixels, self._last_pixels)
         self._set("frozen", float(repeated))
-        self._set("odometry", self._odometry_residual())
         above = self._monitor.step(self._value)
         self._surprise.record["above"] = above
         for i, name in enumerate(SURPRISE_CHANNELS):
             level = brightness if name == "dark" else float(self._value[i])
             self._events.keep(now_ns, SURPRISE_EVENTS[name], bool(above >> i & 1), level)
-        self._open_loop.meet(t_ns, seen, self.world.belief, self._window.action)
+        window = self._window
+        self._open_loop.meet(t_ns, seen, self.world.belief, window.proprio, window.action)
         frame = self._frame.record
         frame["brightness"], frame["dark"] = brightness, brightness < DARK_BRIGHTNESS
         frame["repeated"] = repeated
 
     def _odometry_residual(self) -> float:
-        """|gyro yaw rate - yaw rate of the wheels|: the one channel that sees slip and gyro bias."""
+        """Gyro yaw rate less the wheels' [rad/s]: the one channel that sees slip and gyro bias."""
         window = self._window
-        if not (window.has_imu and window.has_proprio):
-            return float("nan")
         left, right = (float(window.proprio[k]) * self.layout.joints[k].velocity_max_rad_s for k in (0, 1))  # fmt: skip
         geometry = self.body.geometry
         wheels = (right - left) * geometry.wheel_radius_m / geometry.track_width_m
-        return abs(window.gyro_z_rad_s() - wheels)
+        return window.gyro_z_rad_s() - wheels
 
     def _set(self, name: str, value: float) -> None:
         self._value[SURPRISE_CHANNELS.index(name)] = value
@@ -178,6 +184,11 @@ class Perception:
         """Predict the next frame under the action now being sent: mean of N sampled beliefs."""
         if self.world.candidates == 0:
             return
-        beliefs, _ = self.world.imagine(self.world.belief[None], self._window.action)
-        self._predicted[...] = self.world.decode(beliefs.mean(0))
+        imagined = self.world.imagine(self.world.belief, self._window.action)
+        self._since.start(self._window.proprio)
+        self._since.step(imagined.senses.mean(0))
+        expected = self.world.decode(
+            imagined.beliefs.mean(0), self.world.frame_input, self._since
+        )
+        self._predicted[...] = expected
         self._has_prediction = True

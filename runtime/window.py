@@ -41,7 +41,10 @@ class Window:
             self._state_v[:-1] = self._state_v[1:]
             self._state_t[-1] = record["t_ns"]
             self._layout.proprio(
-                record["position_rad"], record["velocity_rad_s"], self._state_v[-1]
+                record["position_rad"],
+                record["velocity_rad_s"],
+                float(record["range_m"]),
+                self._state_v[-1],
             )
         for record in self._sent.drain():
             self._sent_t[:-1] = self._sent_t[1:]

@@ -8,14 +8,14 @@ import msgspec
 
 from firmware_bridge import protocol
 from models.bundle import layout_spec
-from models.layout import Layout
-from models.manifest import CameraSpec, Manifest
-from models.networks import Sizes
-from models.training import SKILLS
+from models.layout import SKILLS, Layout
+from models.manifest import CameraSpec, Manifest, Training
+from models.sizes import Sizes
+from tools.twin.scene import HUES
 
 # About 70 degrees: people at 1.2 m fit, and 64 pixels still show a shirt at 2.5 m.
 CAMERA = CameraSpec(width=64, height=64, fx=46.0, fy=46.0, cx=31.5, cy=31.5)
-CANDIDATES = 8
+CANDIDATES = 64
 
 
 def sizes_for(layout: Layout) -> Sizes:
@@ -27,7 +27,7 @@ def draft(layout: Layout, name: str, version: str, trained_on: str) -> dict[str,
     """Manifest fields that do not depend on the trained numbers."""
     sizes = sizes_for(layout)
     return {
-        "schema": 1,
+        "schema": 2,
         "name": name,
         "version": version,
         "body": layout.body,
@@ -35,12 +35,17 @@ def draft(layout: Layout, name: str, version: str, trained_on: str) -> dict[str,
         "skills": SKILLS,
         "candidates": CANDIDATES,
         "belief": sizes.belief,
-        "noise": (sizes.groups, sizes.classes),
+        "noise": sizes.stoch,
+        "groups": sizes.groups,
+        "classes": sizes.classes,
+        "hues": dict(HUES),
         "trained_on": trained_on,
         "validated_on": ("twin",),
         "camera": CAMERA,
         "layout": layout_spec(layout),
         "surprise": {},
+        "drift": {},
+        "training": Training(commit="", data_sha256="", duration_s=0.0, updates=0, seed=0),
         "metrics": {},
     }
 

@@ -1,0 +1,67 @@
+"""How the camera turned and the body moved since a frame, from senses measured or imagined."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from models.layout import Layout
+
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Senses:
+    """Where in the senses (P proprioception, then 6 IMU means) what this needs stands."""
+
+    gyro_z: int
+    wheels: tuple[int, int]
+    head_yaw: int | None
+    head_pitch: int | None
+    gyro_scale_rad_s: float
+    frame_s: float
+
+    @staticmethod
+    def of(layout: Layout) -> Senses:
+        """Read off a layout."""
+        return Senses(
+            layout.proprio_size + 5,
+            (0, 1),
+            layout.index("head_yaw.position"),
+            layout.index("head_pitch.position"),
+            layout.gyro_scale_rad_s,
+            1 / layout.frame_hz,
+        )
+
+
+class Since:
+    """Adds up one frame at a time; `value` (6,) is what the decoder wants (`Decoder.forward`)."""
+
+    def __init__(self, senses: Senses) -> None:
+        self._s = senses
+        self._yaw_then = self._turn = 0.0
+        self.value: Float32 = np.zeros(6, np.float32)
+
+    def start(self, proprio: Float32) -> None:
+        """From the senses (P,) of the frame that everything is counted from."""
+        s = self._s
+        self._turn = 0.0
+        self._yaw_then = 0.0 if s.head_yaw is None else float(proprio[s.head_yaw])
+        pitch = 0.0 if s.head_pitch is None else float(proprio[s.head_pitch])
+        self.value[:] = (0.0, pitch, pitch, 0.0, 0.0, 0.0)
+
+    def step(self, senses: Float32) -> None:
+        """One frame later: senses (P+6,), normalised."""
+        s, v = self._s, self.value
+        self._turn += float(senses[s.gyro_z]) * s.gyro_scale_rad_s * s.frame_s
+        yaw = 0.0 if s.head_yaw is None else float(senses[s.head_yaw])
+        if s.head_pitch is not None:
+            v[2] = senses[s.head_pitch]
+        way = 0.5 * float(senses[s.wheels[0]] + senses[s.wheels[1]]) * s.frame_s
+        v[0] = self._turn + yaw - self._yaw_then
+        v[3] += way * math.cos(self._turn)
+        v[4] += way * math.sin(self._turn)
+        v[5] += s.frame_s
