@@ -9,13 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.camera import PinholeCamera, remap_table
-from models.training import SECTORS
+from models.sizes import Sizes
+from models.world import UNSEEN_FULL_S
 from tools.train.draft import CAMERA
 from tools.twin.scene import HUES, ROOM_HALF_M
 from tools.twin.twin import Twin
 from tools.twin.world import OBSTACLE, RING_RADIUS_M
 
+SECTORS = Sizes.sectors
 NEAR_M = 1.2
+CELLS, PX = 16, 4  # cells a side, pixels a cell
+FRAME_S = 0.05
 SEEN_PX = 6  # of the 64x64 view
 PINHOLE = PinholeCamera(CAMERA.width, CAMERA.height, CAMERA.fx, CAMERA.fy, CAMERA.cx, CAMERA.cy)
 
@@ -55,24 +59,19 @@ def person_of_geom(twin: Twin) -> npt.NDArray[np.int64]:
 
 
 class Labeller:
-    """Labels of the last rendered frame of one twin."""
+    """Labels of the last rendered frame of one twin; call it once per frame."""
 
     def __init__(self) -> None:
         self._of_geom: npt.NDArray[np.int64] | None = None
         self._hues = list(HUES)
+        self._unseen = np.full(len(HUES), UNSEEN_FULL_S)
 
     def __call__(self, twin: Twin) -> dict[str, Any]:
         """See `models/training.py` for the keys."""
         if self._of_geom is None:
-            self._of_geom = person_of_geom(twin)
-            map_x, map_y = remap_table(twin.camera.lens, PINHOLE)
-            x = np.clip(np.rint(map_x), 0, twin.camera.width - 1).astype(np.int64)
-            y = np.clip(np.rint(map_y), 0, twin.camera.height - 1).astype(np.int64)
-            self._index = y * twin.camera.width + x
-        who = self._of_geom[twin.camera.geom[self._index]]
-        mask = (who >= 0).astype(np.uint8)
-        furniture = twin.camera.classes[twin.camera.geom[self._index]] == OBSTACLE
-        mask[furniture.reshape(mask.shape)] = 2
+            self._prepare(twin)
+        geom = twin.camera.geom[self._index]
+        classes = self._class_of_geom[geom].reshape(PINHOLE.height, PINHOLE.width)
         count = len(self._hues)
         present, seen = np.zeros(count, np.float32), np.zeros(count, np.float32)
         xy = np.zeros((count, 2), np.float32)
@@ -82,17 +81,40 @@ class Labeller:
             walker = twin.people.walkers[person]
             dx, dy = walker.x - here_x, walker.y - here_y
             present[hue] = 1
-            seen[hue] = float(np.count_nonzero(who == person) >= SEEN_PX)
+            seen[hue] = float(np.count_nonzero(classes == hue + 1) >= SEEN_PX)
             xy[hue] = (
                 math.cos(yaw) * dx + math.sin(yaw) * dy,
                 -math.sin(yaw) * dx + math.cos(yaw) * dy,
             )
+        self._unseen = np.where(seen > 0, 0.0, np.minimum(self._unseen + FRAME_S, UNSEEN_FULL_S))
         return {
-            "person_mask": mask,
+            "classes": classes,
+            "cells": cells_of(classes, count + 1),
             "near": nearness(twin),
-            "near_known": np.float32(1),
             "person_seen": seen,
             "person_present": present,
+            "person_since": (self._unseen / UNSEEN_FULL_S).astype(np.float32),
             "person_xy": xy,
             "bump": np.float32(twin.bumped),
         }
+
+    def _prepare(self, twin: Twin) -> None:
+        """Tables: class of each geom, and which device pixel each pinhole pixel is."""
+        self._of_geom = person_of_geom(twin)
+        table = np.zeros(len(self._of_geom), np.uint8)
+        table[twin.camera.classes == OBSTACLE] = len(self._hues) + 1
+        for person, start in enumerate(twin.scene.people):
+            table[self._of_geom == person] = self._hues.index(start.look.hue) + 1
+        self._class_of_geom = table
+        map_x, map_y = remap_table(twin.camera.lens, PINHOLE)
+        x = np.clip(np.rint(map_x), 0, twin.camera.width - 1).astype(np.int64)
+        y = np.clip(np.rint(map_y), 0, twin.camera.height - 1).astype(np.int64)
+        self._index = y * twin.camera.width + x
+
+
+def cells_of(classes: npt.NDArray[np.uint8], count: int) -> npt.NDArray[np.uint8]:
+    """(64,64) classes -> (count,16,16) share of each cell that class 1, 2, ... covers, of 255."""
+    which = np.arange(1, count + 1, dtype=np.uint8)[:, None, None]
+    covered = (classes[None] == which).reshape(count, CELLS, PX, CELLS, PX).sum((2, 4))
+    shares: npt.NDArray[np.uint8] = (covered * (255 / PX**2)).astype(np.uint8)
+    return shares

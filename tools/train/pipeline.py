@@ -6,6 +6,8 @@ interrupted training goes on where it stopped. Counted in updates, never in wall
 
 from __future__ import annotations
 
+import hashlib
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,13 +16,19 @@ from pathlib import Path
 import torch
 
 from models.export import write_bundle
+from models.manifest import Training
+from models.since import Senses
 from models.training import Episodes, PolicyTrainer, Schedule, Trainer, beliefs_of
 from runtime.body import load_body
 from tools.train.collect import CollectSettings, collect
 from tools.train.draft import draft, sizes_for
+from tools.train.pool import Pool
+from tools.train.progress import Progress
 from tools.train.signing import development_key
 
+EXPERT_SEED = 1_000_000
 AGGREGATION_SEED = 5_000_000
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -32,12 +40,12 @@ class TrainSettings:
     work: Path
     out: Path
     body: str = "companion"
-    episodes: int = 240
-    updates: tuple[int, ...] = (3000, 1500, 1500)  # first round, then one per aggregation
-    aggregate: int = 60  # episodes per aggregation round
+    episodes: int = 400
+    updates: tuple[int, ...] = (9000, 6000)  # first round, then one per aggregation
+    aggregate: int = 120  # episodes per aggregation round
     policy_rounds: int = 3  # aggregation rounds of the policy alone, on the frozen world model
-    policy_updates: int = 4000
-    jobs: int = 2
+    policy_updates: int = 5000
+    pool: Pool = Pool()
     threads: int = 2
     seed: int = 0
     batch: int = 16
@@ -55,17 +63,18 @@ def train(settings: TrainSettings, say: Callable[[str], None]) -> Path:
         batch=settings.batch,
         length=settings.length,
     )
-    trainer = Trainer(sizes_for(layout), schedule)
+    trainer = Trainer(sizes_for(layout), Senses.of(layout), schedule)
     checkpoint = settings.work / "checkpoint.pt"
     if checkpoint.is_file():
         trainer.load(checkpoint)
         say(f"resuming at update {trainer.update} of {schedule.updates}")
     files = collect(
-        CollectSettings(settings.body, settings.episodes, settings.seed + 1_000_000),
+        CollectSettings(settings.body, settings.episodes, settings.seed + EXPERT_SEED),
         settings.work / "expert",
-        settings.jobs,
+        settings.pool,
         say,
     )
+    clock = Stopwatch(settings.work / "seconds.txt")
     until = 0
     for round_number, updates in enumerate(settings.updates):
         until += updates
@@ -74,10 +83,10 @@ def train(settings: TrainSettings, say: Callable[[str], None]) -> Path:
         if trainer.update < until:
             episodes = Episodes(files)
             say(f"round {round_number}: {episodes.count} episodes of {episodes.length} frames")
-            trainer.train(
-                episodes, until, checkpoint, Progress(schedule.updates, trainer.update, say)
-            )
+            progress = Progress(settings.work / "losses", schedule.updates, trainer.update, say)
+            trainer.train(episodes, until, checkpoint, progress)
     _policy_rounds(settings, trainer, files, say)
+    clock.stop()
     _export(settings, trainer, files, settings.out, settings.version)
     return settings.out
 
@@ -91,27 +100,35 @@ def _policy_rounds(
         cloning.add(Episodes([file]))
     first = len(settings.updates)
     for number in range(first, first + settings.policy_rounds + 1):
-        say(f"policy round {number}: cloning")
-        cloning.train(settings.policy_updates, Progress(settings.policy_updates, 0, say))
+        done = settings.work / f"policy{number}.pt"
+        if done.is_file():
+            trainer.policy.load_state_dict(torch.load(done, weights_only=True))
+        else:
+            say(f"policy round {number}: cloning")
+            cloning.train(
+                settings.policy_updates,
+                Progress(settings.work / f"policy{number}", settings.policy_updates, 0, say),
+            )
+            torch.save(trainer.policy.state_dict(), done.with_suffix(".part"))
+            done.with_suffix(".part").replace(done)
         if number == first + settings.policy_rounds:
             break
-        for file in _aggregate(settings, trainer, files, number, say):
+        more = _aggregate(settings, trainer, files, number, say)
+        for file in more:
             cloning.add(Episodes([file]))
+        files += more
 
 
-class Progress:
-    """Prints the losses with the time left."""
+class Stopwatch:
+    """Seconds a training took in all, over its interruptions."""
 
-    def __init__(self, updates: int, start: int, say: Callable[[str], None]) -> None:
-        self._updates, self._start, self._say = updates, start, say
-        self._began = time.monotonic()
+    def __init__(self, file: Path) -> None:
+        self._file, self._began = file, time.monotonic()
+        self._before = float(file.read_text()) if file.is_file() else 0.0
 
-    def __call__(self, update: int, parts: dict[str, float]) -> None:
-        """One report."""
-        rate = (time.monotonic() - self._began) / max(1, update - self._start)
-        left = rate * (self._updates - update)
-        losses = " ".join(f"{k} {v:.3g}" for k, v in parts.items())
-        self._say(f"update {update}/{self._updates}, {left / 60:.0f} min left: {losses}")
+    def stop(self) -> None:
+        """Add what this run took."""
+        self._file.write_text(f"{self._before + time.monotonic() - self._began:.0f}")
 
 
 def _aggregate(
@@ -128,7 +145,7 @@ def _aggregate(
         _export(settings, trainer, files, bundle, f"{settings.version}-round{number}")
     first = AGGREGATION_SEED + settings.seed + number * 100_000
     wanted = CollectSettings(settings.body, settings.aggregate, first, bundle=str(bundle))
-    return collect(wanted, folder, settings.jobs, say)
+    return collect(wanted, folder, settings.pool, say)
 
 
 def _export(
@@ -141,11 +158,18 @@ def _export(
     trainer.world.eval()
     trainer.policy.eval()
     beliefs, on_rate = beliefs_of(trainer.world, batch)
+    seconds = settings.work / "seconds.txt"
     fields = draft(
         layout, settings.name, version,
-        f"twin, {settings.episodes} expert episodes and {len(settings.updates) - 1} rounds of "
-        f"{settings.aggregate} aggregated, {trainer.update} updates, seed {settings.seed}",
+        f"twin, {len(files)} files of episodes, {trainer.update} updates, seed {settings.seed}",
     )  # fmt: skip
+    fields["training"] = Training(
+        commit=_commit(),
+        data_sha256=_digest(files),
+        duration_s=float(seconds.read_text()) if seconds.is_file() else 0.0,
+        updates=trainer.update,
+        seed=settings.seed,
+    )
     write_bundle(
         out, trainer.world.to(memory_format=torch.contiguous_format), trainer.policy, on_rate,
         beliefs, fields, development_key(),
@@ -153,3 +177,22 @@ def _export(
     trainer.world.to(memory_format=torch.channels_last)
     trainer.world.train()
     trainer.policy.train()
+
+
+def _commit() -> str:
+    """The commit of this tree, `+` when it was changed since; empty outside of a checkout."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
+
+
+def _digest(files: list[Path]) -> str:
+    """SHA-256 over the SHA-256 of every file of episodes, in order."""
+    total = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            total.update(hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()
