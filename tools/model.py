@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import shutil
 import sys
 import time
@@ -20,6 +21,7 @@ from runtime.body import load_body
 from runtime.errors import ConfigError
 from tools.arguments import count, counts, seconds
 from tools.compose import DEFAULT_BUNDLE, engines_folder
+from tools.train.pool import ENGINES, Pool
 
 
 def add_train(parser: argparse.ArgumentParser) -> None:
@@ -30,15 +32,18 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     add("--work", type=Path, default=Path("runs/train"), help="work folder; training resumes there")
     add("--out", type=Path, default=None, help="bundle folder (default: models/bundles/NAME)")
     add("--body", default="companion")
-    add("--episodes", type=count, default=200, help="expert episodes of 20 s")
+    add("--episodes", type=count, default=400, help="expert episodes of 20 s")
     add(
         "--updates",
         type=counts,
-        default="2600,1400,1400",
+        default="9000,6000",
         help="updates per round; every round after the first lets the policy drive",
     )
-    add("--aggregate", type=count, default=60, help="episodes per aggregation round")
-    add("--jobs", type=count, default=2, help="processes that collect")
+    add("--aggregate", type=count, default=120, help="episodes per aggregation round")
+    add("--policy-rounds", type=int, default=3, help="aggregation rounds of the policy alone")
+    add("--policy-updates", type=count, default=5000, help="updates of each of them")
+    add("--jobs", type=count, default=os.cpu_count() or 2, help="processes that collect")
+    add("--engine", choices=ENGINES, default="local", help="collect in local processes or on Ray")
     add("--threads", type=count, default=2, help="threads that train")
     add("--length", type=count, default=32, help="frames per training sequence")
     add("--batch", type=count, default=16, help="sequences per update")
@@ -57,8 +62,9 @@ def train(args: argparse.Namespace) -> int:
     out = args.out or BUNDLES / args.name
     settings = TrainSettings(
         name=args.name, version=args.version, work=args.work, out=out, body=args.body,
-        episodes=args.episodes, updates=args.updates, aggregate=args.aggregate, jobs=args.jobs,
-        threads=args.threads, seed=args.seed, batch=args.batch, length=args.length,
+        episodes=args.episodes, updates=args.updates, aggregate=args.aggregate,
+        policy_rounds=args.policy_rounds, policy_updates=args.policy_updates,
+        pool=Pool(args.jobs, args.engine), threads=args.threads, seed=args.seed, batch=args.batch, length=args.length,
     )  # fmt: skip
     print(f"bundle: {run(settings, say)}")
     return 0
