@@ -19,7 +19,7 @@ from firmware_bridge.transport import LockstepTransport
 from runtime.body import load_body
 from tools.twin.errors import TwinError
 from tools.twin.faults import FAULTS, At
-from tools.twin.scenario import EASY
+from tools.twin.scenario import EMPTY
 from tools.twin.twin import STEP_NS, Twin, new_truth
 
 BODY = load_body("companion")
@@ -42,7 +42,7 @@ class Rolling:
 
     def __init__(self, seed: int = 0, **twin) -> None:
         self.firmware = LockstepFirmware(TABLE)
-        self.twin = Twin(BODY, seed, self.firmware.plant, EASY, **twin)
+        self.twin = Twin(BODY, seed, self.firmware.plant, EMPTY, **twin)
         self.link = Link(LockstepTransport(self.firmware), TABLE)
         self.now_ns = 0
         self.host = True
@@ -344,17 +344,17 @@ def test_equal_faults_give_equal_bits():
      ("swapped_polarity", "tail", "ear_right, not tail")],
 )  # fmt: skip
 def test_a_fault_that_is_none_is_refused_by_name(name, joint, words):
-    twin = Twin(BODY, 0, Plant.create(), EASY)
+    twin = Twin(BODY, 0, Plant.create(), EMPTY)
     for refuse in (
         lambda: twin.faults.start(name, joint),
-        lambda: Twin(BODY, 0, Plant.create(), EASY, faults=[At(name, joint)]),
+        lambda: Twin(BODY, 0, Plant.create(), EMPTY, faults=[At(name, joint)]),
     ):
         with pytest.raises(TwinError, match=words):
             refuse()
 
 
 def test_ending_what_does_not_hold_changes_nothing():
-    twin = Twin(BODY, 0, Plant.create(), EASY)
+    twin = Twin(BODY, 0, Plant.create(), EMPTY)
     twin.faults.end("lift")
     twin.faults.start("cliff")
     twin.faults.start("cliff")

@@ -1,5 +1,6 @@
 """People who walk: from waypoint to waypoint, around furniture and others, never into the robot.
 
+A scenario may have them stop and turn without warning, or go behind a screen and stay there.
 Plain floats throughout: this runs fifty times a second for everybody in the room.
 """
 
@@ -21,6 +22,9 @@ SPEED_MAX_M_S = 0.75
 ACCELERATION_M_S2 = 1.6
 STRIDE_RAD_M = 5.0
 STUCK_S = 1.5
+SHARP_COSINE = 0.5  # a sharp turn: at least 60 degrees
+SCREEN_HALF_M, SCREEN_HEIGHT_M = 0.25, 1.4  # what one can hide behind is at least that big
+HIDE_GAP_M = 0.6  # behind its circle: nearer, the wish to keep clear would push one out
 
 Point = tuple[float, float]
 Circle = tuple[float, float, float]  # x, y, radius
@@ -38,7 +42,10 @@ class Walker:
         self.stride = 0.0  # phase of the legs, rad
         self._rng = rng
         self._speeds = scenario.person_speed_m_s
-        self._pause_s = 0.0
+        self._scenario = scenario
+        self._restless = scenario.stops_1_s > 0 or scenario.turns_1_s > 0
+        self.hiding = False  # the waypoint lies behind a screen
+        self.pause_s = 0.0
         self._stuck_s = 0.0
         self._goal: Point = (x_m, y_m)
         self._speed = 0.0
@@ -54,11 +61,45 @@ class Walker:
                 break
         self._goal = (x, y)
 
+    def next_goal(self, avoid: Sequence[Circle], robot: Point, screens: Sequence[Circle]) -> None:
+        """A waypoint: behind a screen as seen by the robot, or anywhere."""
+        self.hiding = False
+        hides = self._scenario.hides
+        self.choose_goal(avoid)
+        if hides == 0 or not screens or self._rng.random() >= hides:
+            return
+        x, y, radius = screens[int(self._rng.integers(len(screens)))]
+        away = math.hypot(x - robot[0], y - robot[1]) + 1e-6
+        reach = (radius + HIDE_GAP_M) / away
+        spot = x + reach * (x - robot[0]), y + reach * (y - robot[1])
+        free = all(math.hypot(spot[0] - ox, spot[1] - oy) > r + 0.3 for ox, oy, r in avoid)
+        if free and max(abs(spot[0]), abs(spot[1])) < LIMIT_M:
+            self._goal, self.hiding = spot, True
+
+    def _surprise(self, dt_s: float, avoid: Sequence[Circle]) -> None:
+        """Stop or turn sharply, at the scenario's rates."""
+        s, chance = self._scenario, self._rng.random()
+        if chance < s.stops_1_s * dt_s:
+            self.pause_s = float(self._rng.uniform(*s.stop_s))
+        elif chance < (s.stops_1_s + s.turns_1_s) * dt_s:
+            self.hiding = False
+            for _ in range(20):
+                self.choose_goal(avoid)
+                dx, dy = self._goal[0] - self.x, self._goal[1] - self.y
+                size = math.hypot(dx, dy) * math.hypot(self.vx, self.vy)
+                if self.vx * dx + self.vy * dy < SHARP_COSINE * size:
+                    break
+
     def step(
-        self, dt_s: float, robot: Point, avoid: Sequence[Circle], line: tuple[Point, Point] | None
+        self,
+        dt_s: float,
+        robot: Point,
+        avoid: Sequence[Circle],
+        line: tuple[Point, Point] | None,
+        screens: Sequence[Circle] = (),
     ) -> None:
         """Walk on: `avoid` are furniture and other people, `line` a view not to stand in."""
-        wish_x, wish_y = self._wish(dt_s, avoid)
+        wish_x, wish_y = self._wish(dt_s, avoid, robot, screens)
         for x, y, radius in avoid:
             wish_x, wish_y = _aside(self, wish_x, wish_y, x, y, radius + PERSON_RADIUS_M + 0.4, 1.2)
         wish_x, wish_y = _aside(self, wish_x, wish_y, *robot, ROBOT_AVOID_M, 1.4)
@@ -67,18 +108,24 @@ class Walker:
             wish_x, wish_y = _aside(self, wish_x, wish_y, *nearest, 0.6, 0.6)
         self._move(dt_s, wish_x, wish_y, robot)
 
-    def _wish(self, dt_s: float, avoid: Sequence[Circle]) -> Point:
-        if self._pause_s > 0:
-            self._pause_s -= dt_s
+    def _wish(
+        self, dt_s: float, avoid: Sequence[Circle], robot: Point, screens: Sequence[Circle]
+    ) -> Point:
+        if self.pause_s > 0:
+            self.pause_s -= dt_s
             return 0.0, 0.0
+        if self._restless:
+            self._surprise(dt_s, avoid)
         dx, dy = self._goal[0] - self.x, self._goal[1] - self.y
         distance = math.hypot(dx, dy)
         slow = math.hypot(self.vx, self.vy) < 0.3 * self._speed
         self._stuck_s = self._stuck_s + dt_s if slow else 0.0
         if distance < 0.25 or self._stuck_s > STUCK_S:
-            if distance < 0.25 and self._rng.random() < 0.2:
-                self._pause_s = float(self._rng.uniform(0.4, 1.5))
-            self.choose_goal(avoid)
+            if self.hiding and distance < 0.25:
+                self.pause_s = float(self._rng.uniform(*self._scenario.stop_s))
+            elif distance < 0.25 and self._rng.random() < 0.2:
+                self.pause_s = float(self._rng.uniform(0.4, 1.5))
+            self.next_goal(avoid, robot, screens)
             return self.vx, self.vy
         return self._speed * dx / distance, self._speed * dy / distance
 
@@ -132,6 +179,7 @@ class People:
 
     def __init__(self, rng: np.random.Generator, scene: Scene, scenario: Scenario) -> None:
         self._furniture = [_circle(o) for o in scene.obstacles]
+        self._screens = [_circle(o) for o in scene.obstacles if _hides(o)]
         streams = rng.spawn(len(scene.people))
         self.walkers = [
             Walker(stream, p.x_m, p.y_m, scenario)
@@ -150,7 +198,11 @@ class People:
         for i, walker in enumerate(self.walkers):
             others = [(w.x, w.y, PERSON_RADIUS_M) for w in self.walkers if w is not walker]
             line = ((self.target.x, self.target.y), robot) if i else None
-            walker.step(dt_s, robot, self._furniture + others, line)
+            walker.step(dt_s, robot, self._furniture + others, line, self._screens)
+
+
+def _hides(o: Obstacle) -> bool:
+    return o.height_m >= SCREEN_HEIGHT_M and max(o.half_m) >= SCREEN_HALF_M
 
 
 def _circle(obstacle: Obstacle) -> Circle:
