@@ -22,7 +22,8 @@ Float32 = npt.NDArray[np.float32]
 
 NOISE_BANK = 1 << 18
 SUN_UP = 0.9
-FOLDS_RAD = np.array([23.0, 31.0, 17.0], np.float32)  # per metre along x, y, z
+FOLDS_RAD = np.array([4.0, 3.0, 5.0], np.float32)  # with the surface's direction, and its height
+FOLDS_RAD_M = np.float32(23.0)
 SHADOW_M2 = np.float32(0.35**2)
 ROOM_CLASS = -1
 NEAR_M = 0.03
@@ -216,7 +217,8 @@ class RayCamera:
         met_geom = self._hit[:count][met]
         distance = self._distance[:count][met].astype(np.float32)
         if d.shirt_folds > 0:
-            folds = np.sin(FOLDS_RAD @ (self._world[:, pixels] * distance))
+            up_m = np.float32(self._origin[2]) + self._world[2, pixels] * distance
+            folds = np.sin(normal @ FOLDS_RAD + FOLDS_RAD_M * up_m)
             shade *= 1 + np.float32(d.shirt_folds) * folds * self._shirts[met_geom]
         colour[pixels] = self._albedo[met_geom] * shade[:, None]
         light[pixels] = 1 / (1 + self._falloff * distance * distance)

@@ -24,7 +24,9 @@ STRIDE_RAD_M = 5.0
 STUCK_S = 1.5
 SHARP_COSINE = 0.5  # a sharp turn: at least 60 degrees
 SCREEN_HALF_M, SCREEN_HEIGHT_M = 0.25, 1.4  # what one can hide behind is at least that big
-HIDE_GAP_M = 0.6  # behind its circle: nearer, the wish to keep clear would push one out
+HIDE_GAP_M = 0.35  # behind the circle around it
+PATIENCE_S = 12.0  # then they give up going behind a screen that the robot comes around
+CLEAR_M, HIDING_CLEAR_M = 0.4, 0.1  # how early people step aside of things
 
 Point = tuple[float, float]
 Circle = tuple[float, float, float]  # x, y, radius
@@ -44,7 +46,9 @@ class Walker:
         self._speeds = scenario.person_speed_m_s
         self._scenario = scenario
         self._restless = scenario.stops_1_s > 0 or scenario.turns_1_s > 0
-        self.hiding = False  # the waypoint lies behind a screen
+        self.screen: Circle | None = None  # behind which the waypoint lies, or they stand
+        self._patience_s = 0.0
+        self._stayed = False  # behind the screen, for as long as they wanted
         self.pause_s = 0.0
         self._stuck_s = 0.0
         self._goal: Point = (x_m, y_m)
@@ -63,18 +67,40 @@ class Walker:
 
     def next_goal(self, avoid: Sequence[Circle], robot: Point, screens: Sequence[Circle]) -> None:
         """A waypoint: behind a screen as seen by the robot, or anywhere."""
-        self.hiding = False
+        self.screen = None
         hides = self._scenario.hides
         self.choose_goal(avoid)
         if hides == 0 or not screens or self._rng.random() >= hides:
             return
-        x, y, radius = screens[int(self._rng.integers(len(screens)))]
+        for i in self._rng.permutation(len(screens)):
+            self.screen, self._patience_s = screens[int(i)], PATIENCE_S
+            self._aim_behind(robot, avoid)
+            if self.screen is not None:
+                self._speed = self._speeds[1]  # on purpose, so without dawdling
+                return
+
+    def _aim_behind(self, robot: Point, avoid: Sequence[Circle]) -> None:
+        """The waypoint goes with the robot, so that the screen stays between; if that is free."""
+        assert self.screen is not None
+        x, y, radius = self.screen
         away = math.hypot(x - robot[0], y - robot[1]) + 1e-6
         reach = (radius + HIDE_GAP_M) / away
         spot = x + reach * (x - robot[0]), y + reach * (y - robot[1])
         free = all(math.hypot(spot[0] - ox, spot[1] - oy) > r + 0.3 for ox, oy, r in avoid)
         if free and max(abs(spot[0]), abs(spot[1])) < LIMIT_M:
-            self._goal, self.hiding = spot, True
+            self._goal = spot
+        else:
+            self.screen = None
+
+    def _hide(self, dt_s: float, robot: Point, avoid: Sequence[Circle]) -> None:
+        """Stay behind the screen, or get there, or tire of it."""
+        self._patience_s -= dt_s
+        if self._stayed or self._patience_s < 0:
+            self._stayed = False
+            self.screen = None
+            self.choose_goal(avoid)
+        else:
+            self._aim_behind(robot, avoid)
 
     def _surprise(self, dt_s: float, avoid: Sequence[Circle]) -> None:
         """Stop or turn sharply, at the scenario's rates."""
@@ -82,7 +108,6 @@ class Walker:
         if chance < s.stops_1_s * dt_s:
             self.pause_s = float(self._rng.uniform(*s.stop_s))
         elif chance < (s.stops_1_s + s.turns_1_s) * dt_s:
-            self.hiding = False
             for _ in range(20):
                 self.choose_goal(avoid)
                 dx, dy = self._goal[0] - self.x, self._goal[1] - self.y
@@ -100,8 +125,10 @@ class Walker:
     ) -> None:
         """Walk on: `avoid` are furniture and other people, `line` a view not to stand in."""
         wish_x, wish_y = self._wish(dt_s, avoid, robot, screens)
+        clear = CLEAR_M if self.screen is None else HIDING_CLEAR_M
         for x, y, radius in avoid:
-            wish_x, wish_y = _aside(self, wish_x, wish_y, x, y, radius + PERSON_RADIUS_M + 0.4, 1.2)
+            reach = radius + PERSON_RADIUS_M + clear
+            wish_x, wish_y = _aside(self, wish_x, wish_y, x, y, reach, 1.2)
         wish_x, wish_y = _aside(self, wish_x, wish_y, *robot, ROBOT_AVOID_M, 1.4)
         if line is not None:
             nearest = _nearest_on(line, self.x, self.y)
@@ -114,16 +141,19 @@ class Walker:
         if self.pause_s > 0:
             self.pause_s -= dt_s
             return 0.0, 0.0
-        if self._restless:
+        if self._restless and self.screen is None:
             self._surprise(dt_s, avoid)
+        elif self.screen is not None:
+            self._hide(dt_s, robot, avoid)
         dx, dy = self._goal[0] - self.x, self._goal[1] - self.y
         distance = math.hypot(dx, dy)
         slow = math.hypot(self.vx, self.vy) < 0.3 * self._speed
         self._stuck_s = self._stuck_s + dt_s if slow else 0.0
         if distance < 0.25 or self._stuck_s > STUCK_S:
-            if self.hiding and distance < 0.25:
-                self.pause_s = float(self._rng.uniform(*self._scenario.stop_s))
-            elif distance < 0.25 and self._rng.random() < 0.2:
+            if self.screen is not None and distance < 0.25:
+                self.pause_s, self._stayed = float(self._rng.uniform(*self._scenario.stop_s)), True
+                return 0.0, 0.0
+            if distance < 0.25 and self._rng.random() < 0.2:
                 self.pause_s = float(self._rng.uniform(0.4, 1.5))
             self.next_goal(avoid, robot, screens)
             return self.vx, self.vy
@@ -186,7 +216,7 @@ class People:
             for stream, p in zip(streams, scene.people, strict=True)
         ]
         for walker in self.walkers:
-            walker.choose_goal(self._furniture)
+            walker.next_goal(self._furniture, scene.robot[:2], self._screens)
 
     @property
     def target(self) -> Walker:

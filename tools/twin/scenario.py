@@ -39,6 +39,6 @@ HARD = Scenario(
     screens=0.7,
     stops_1_s=0.06,
     turns_1_s=0.12,
-    hides=0.3,
+    hides=0.5,
     domain=VARIED,
 )

@@ -20,6 +20,7 @@ GAP_M = 0.75  # between two things: twice the robot's width
 ATTEMPTS = 400
 SCENE_ATTEMPTS = 100
 SCREEN_HEIGHTS_M = (1.5, ROOM_HEIGHT_M)  # above anybody's face as the robot sees it, or all the way
+SCREEN_LIMIT_M = 1.8  # from the room's middle, so that there is room behind
 SCREEN_GAP_M = 0.75  # from a screen's middle to who starts behind it
 OUT_OF_VIEW_RAD = 1.0  # the lens ends at 0.8
 
@@ -152,7 +153,9 @@ def _stand(
             if any(math.dist(spot, o) < r + drawn.radius_m + 0.45 for o, r in taken[3:]):
                 return None
         else:
-            free = _free_spot(rng, taken, drawn.radius_m + GAP_M, 2.75)
+            wide = i >= standing and drawn.kind == "box"
+            limit_m = SCREEN_LIMIT_M if wide else 2.75
+            free = _free_spot(rng, taken, drawn.radius_m + GAP_M, limit_m)
             if free is None:
                 return None
             spot, yaw = free, float(rng.uniform(0, math.pi))

@@ -51,7 +51,11 @@ class Sensors:
             [WHEEL_POSITION_UNIT if j.command == "velocity" else j.scale for j in body.joint]
         )
         self._to_encoder, self._to_position = encoder, 1 / (encoder * unit)
-        current = np.array([1000 / j.torque_constant_n_m_a for j in body.joint])
+        strength = [
+            drawn.wheel_strength if j.command == "velocity" else drawn.head_strength
+            for j in body.joint
+        ]
+        current = np.array([1000 / j.torque_constant_n_m_a for j in body.joint]) / strength
         self._gain = np.concatenate((np.ones(6 + n), np.full(n, 1 / VELOCITY_UNIT), current))
         self._limit = np.array([body.imu.gyro_range_rad_s] * 3 + [body.imu.accel_range_m_s2] * 3)
         self.bias = np.concatenate(
