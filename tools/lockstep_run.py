@@ -26,6 +26,7 @@ from runtime.perception import Perception, PerceptionConfig
 from tools.compose import Setup
 from tools.twin.judge import SkillResult, judge
 from tools.twin.scenario import Scenario
+from tools.twin.specimen import latency_of
 from tools.twin.twin import Twin
 from tools.unplugged import Unplugged
 
@@ -123,7 +124,7 @@ class LockstepRun:
         settings = setup.settings
         self.setup = setup
         self.clockwork = Clockwork()
-        latency = o.latency or Latency.draw(settings.seed)
+        latency = o.latency or latency_of(settings.seed, o.scenario.domain)
         self.channels = LockstepChannels(
             setup.table,
             self.clockwork,

@@ -10,7 +10,7 @@ from firmware_bridge.plant import Plant
 from runtime import channels
 from runtime.body import load_body
 from tools.twin.direct import DirectDrive
-from tools.twin.scenario import EASY, Scenario
+from tools.twin.scenario import EMPTY, Scenario
 from tools.twin.scene import draw_scene
 from tools.twin.specimen import lens_of, scene_of
 from tools.twin.truth import TRUTH
@@ -84,7 +84,7 @@ def test_a_specimen_is_known_without_building_it():
 
 
 def test_wheels_turn_as_commanded_and_the_base_goes_where_they_roll():
-    twin, direct = make(1, EASY)
+    twin, direct = make(1, EMPTY)
     drive(twin, direct, [0.0, 0.0, 0, 0], 0.2)
     x, y, yaw = twin.pose()
     start = twin.plant.sensors["position"][:2].copy()
@@ -98,7 +98,7 @@ def test_wheels_turn_as_commanded_and_the_base_goes_where_they_roll():
 
 
 def test_encoders_are_the_truth_to_a_count():
-    twin, direct = make(2, EASY)
+    twin, direct = make(2, EMPTY)
     for _ in range(100):
         direct.act(np.array([0.3, 0.2, 0.3, -0.1], np.float32))
         twin.step_to(twin.now_ns + 10 * MS)
@@ -111,7 +111,7 @@ def test_encoders_are_the_truth_to_a_count():
 
 
 def test_the_imu_at_rest_shows_gravity_bias_and_noise():
-    twin, direct = make(4, EASY)
+    twin, direct = make(4, EMPTY)
     accel, gyro = [], []
     drive(twin, direct, [0, 0, 0, 0], 0.3)
     for _ in range(800):
@@ -128,7 +128,7 @@ def test_the_imu_at_rest_shows_gravity_bias_and_noise():
 
 
 def test_the_gyro_sees_the_turn_the_truth_made():
-    twin, direct = make(4, EASY)
+    twin, direct = make(4, EMPTY)
     drive(twin, direct, [-0.1, 0.1, 0, 0], 0.5)
     yaw, turned = twin.pose()[2], 0.0
     for _ in range(50):
@@ -141,7 +141,7 @@ def test_the_gyro_sees_the_turn_the_truth_made():
 
 
 def test_motors_lose_power_when_the_firmware_stands_still():
-    twin, direct = make(1, EASY)
+    twin, direct = make(1, EMPTY)
     drive(twin, direct, [0.8, 0.8, 0.2, 0], 1.0)
     wheel = list(twin.ids.joint_v[:2])
     assert twin.motors.enabled and np.abs(twin.data.qvel[wheel]).min() > 5
@@ -157,7 +157,7 @@ def test_motors_lose_power_when_the_firmware_stands_still():
 
 
 def test_a_lower_current_limit_means_less_torque():
-    twin, direct = make(1, EASY)
+    twin, direct = make(1, EMPTY)
     twin.plant.outputs.record[0]["current_limit_ma"][:2] = 300
     peak = 0
     for _ in range(30):
@@ -175,7 +175,7 @@ def test_a_standing_robot_is_not_walked_into():
 
 
 def test_driving_into_a_wall_is_a_bump():
-    twin, direct = make(1, EASY)
+    twin, direct = make(1, EMPTY)
     drive(twin, direct, [0.7, 0.7, 0, 0], 14.0)
     truth = new_truth()
     twin.truth(truth)
@@ -196,7 +196,7 @@ def test_people_wear_hues_of_their_own_and_things_keep_apart():
 
 
 def test_labels_show_the_target_where_the_remapped_image_does():
-    twin, _ = make(3, EASY)
+    twin, _ = make(3, EMPTY)
     frame = twin.render()
     labels = twin.labels(VIRTUAL)
     view = Remap(remap_table(twin.camera.lens, VIRTUAL), 128, 96)(frame)

@@ -19,7 +19,7 @@ from firmware_bridge.transport import LockstepTransport
 from runtime.body import load_body
 from tools.twin.errors import TwinError
 from tools.twin.faults import FAULTS, At
-from tools.twin.scenario import EASY
+from tools.twin.scenario import EMPTY
 from tools.twin.twin import STEP_NS, Twin, new_truth
 
 BODY = load_body("companion")
@@ -42,7 +42,7 @@ class Rolling:
 
     def __init__(self, seed: int = 0, **twin) -> None:
         self.firmware = LockstepFirmware(TABLE)
-        self.twin = Twin(BODY, seed, self.firmware.plant, EASY, **twin)
+        self.twin = Twin(BODY, seed, self.firmware.plant, EMPTY, **twin)
         self.link = Link(LockstepTransport(self.firmware), TABLE)
         self.now_ns = 0
         self.host = True
@@ -344,17 +344,17 @@ def test_equal_faults_give_equal_bits():
      ("swapped_polarity", "tail", "ear_right, not tail")],
 )  # fmt: skip
 def test_a_fault_that_is_none_is_refused_by_name(name, joint, words):
-    twin = Twin(BODY, 0, Plant.create(), EASY)
+    twin = Twin(BODY, 0, Plant.create(), EMPTY)
     for refuse in (
         lambda: twin.faults.start(name, joint),
-        lambda: Twin(BODY, 0, Plant.create(), EASY, faults=[At(name, joint)]),
+        lambda: Twin(BODY, 0, Plant.create(), EMPTY, faults=[At(name, joint)]),
     ):
         with pytest.raises(TwinError, match=words):
             refuse()
 
 
 def test_ending_what_does_not_hold_changes_nothing():
-    twin = Twin(BODY, 0, Plant.create(), EASY)
+    twin = Twin(BODY, 0, Plant.create(), EMPTY)
     twin.faults.end("lift")
     twin.faults.start("cliff")
     twin.faults.start("cliff")
@@ -406,3 +406,75 @@ def test_a_body_without_brakes_has_none():
             plant.write_outputs()
             twin.step_to(twin.now_ns + STEP_NS)
         assert (twin.model.dof_damping[twin.ids.joint_v[0]] > free + 10) == braked
+
+
+@pytest.mark.parametrize("command", [(0, 0), (3000, 3000)])
+def test_a_push_is_felt_and_turns_a_robot_that_drives(command):
+    def drive(push: bool) -> tuple[np.ndarray, np.ndarray]:
+        r = Rolling(2).rolling(command)
+        r.run(100)
+        start, sensors = np.array(r.twin.pose()), []
+        if push:
+            r.twin.faults.start("push")
+        for _ in range(150):
+            r.step()
+            s = r.twin.plant.sensors
+            sensors.append(np.concatenate((s["gyro_rad_s"], s["accel_m_s2"])))
+        r.twin.faults.end("push")
+        assert not r.twin.data.xfrc_applied.any()
+        end = np.array(r.twin.pose())
+        r.command = (0, 0)
+        r.run(1000)
+        rest = r.twin.pose()
+        r.run(100)
+        assert np.abs(np.subtract(r.twin.pose(), rest)).max() < 0.005
+        return end - start, np.array(sensors)
+
+    (there, plain), (pushed, felt) = drive(False), drive(True)
+    print(f"\npush {command}: {np.abs(pushed - there)}, {np.abs(felt - plain).max(0)}")
+    assert np.abs(pushed - there)[2] > 0.05 or command == (0, 0)
+    assert np.abs(felt - plain)[:, 2].max() > 0.15  # rad/s of yaw
+    assert np.abs(felt - plain)[:, 3:5].max() > 1.0
+
+
+def test_a_covered_lens_is_nearly_black_and_a_free_one_sees_as_before():
+    twin = Twin(BODY, 3, Plant.create(), EMPTY)
+    bright = twin.render().mean()
+    twin.faults.start("cover")
+    dark = [twin.render().astype(int) for _ in range(20)]
+    assert 0 < dark[0].mean() < 8 and (dark[0] != dark[1]).any()
+    twin.faults.end("cover")
+    assert abs(twin.render().mean() - bright) < 5
+
+
+def test_a_frozen_camera_shows_the_same_bits_while_the_world_goes_on():
+    r = Rolling(1).rolling((3000, -3000))
+    before = r.twin.render().copy()
+    r.twin.faults.start("freeze")
+    frames = []
+    for _ in range(5):
+        r.run(100)
+        frames.append(r.twin.render().copy())
+    assert all(np.array_equal(f, before) for f in frames)
+    r.twin.faults.end("freeze")
+    assert not np.array_equal(r.twin.render(), before)
+
+
+def test_a_gyro_bias_turns_the_yaw_rate_alone_and_leaves_no_trace():
+    twin = Twin(BODY, 1, Plant.create(), EMPTY)
+
+    def mean() -> np.ndarray:
+        seen = []
+        for _ in range(200):
+            twin.step_to(twin.now_ns + STEP_NS)
+            s = twin.plant.sensors
+            seen.append(np.concatenate((s["gyro_rad_s"], s["accel_m_s2"])))
+        return np.mean(seen, 0)
+
+    own, before = twin.sensors.bias.copy(), mean()
+    twin.faults.start("gyro_bias")
+    change = mean() - before
+    assert change[2] == pytest.approx(0.5, abs=0.01)
+    assert np.abs(np.delete(change, 2)).max() < 0.1
+    twin.faults.end("gyro_bias")
+    assert np.array_equal(twin.sensors.bias, own)

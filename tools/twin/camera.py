@@ -13,21 +13,21 @@ import numpy.typing as npt
 from calibration.camera import LensCamera, PinholeCamera
 from runtime.body import Body
 from tools.twin import room
+from tools.twin.domain import STANDARD, Drawn
 from tools.twin.people import People
 from tools.twin.scene import Scene
 from tools.twin.world import SEEN, Ids, albedo, classes
 
 Float32 = npt.NDArray[np.float32]
 
-NOISE_COUNTS = 2.2  # standard deviation, of 255
 NOISE_BANK = 1 << 18
-MEAN_WANTED = 0.42
-EXPOSURE_SPEED = 0.15  # share of the error taken back per frame
-SUN = np.array([0.35, 0.25, 0.9], np.float32) / np.float32(np.sqrt(0.35**2 + 0.25**2 + 0.9**2))
-AMBIENT = np.float32(0.5)
+SUN_UP = 0.9
+FOLDS_RAD = np.array([4.0, 3.0, 5.0], np.float32)  # with the surface's direction, and its height
+FOLDS_RAD_M = np.float32(23.0)
 SHADOW_M2 = np.float32(0.35**2)
 ROOM_CLASS = -1
 NEAR_M = 0.03
+COVERED = 0.02  # of the light passes a hand
 MARGIN = 0.02  # normalised image coordinates, about a pixel
 
 
@@ -37,12 +37,12 @@ def nominal_lens(body: Body) -> LensCamera:
     return LensCamera(PinholeCamera(c.width, c.height, c.fx, c.fy, c.cx, c.cy), c.distortion)
 
 
-def made_lens(body: Body, rng: np.random.Generator) -> LensCamera:
+def made_lens(body: Body, rng: np.random.Generator, drawn: Drawn = STANDARD) -> LensCamera:
     """One built specimen: the nominal lens with the spread of a production line."""
     lens = nominal_lens(body)
     p, k = lens.pinhole, lens.distortion
-    scale = 1 + rng.normal(0, 0.01)
-    centre = rng.normal(0, 0.8, 2)
+    scale = 1 + rng.normal(0, drawn.lens_focal_sd)
+    centre = rng.normal(0, drawn.lens_centre_sd_px, 2)
     pinhole = PinholeCamera(
         p.width,
         p.height,
@@ -51,27 +51,43 @@ def made_lens(body: Body, rng: np.random.Generator) -> LensCamera:
         float(p.cx + centre[0]),
         float(p.cy + centre[1]),
     )
-    return LensCamera(pinhole, (float(k[0] + rng.normal(0, 0.005)), *k[1:]))
+    return LensCamera(pinhole, (float(k[0] + rng.normal(0, drawn.lens_distortion_sd)), *k[1:]))
 
 
 class RayCamera:
     """Looks at one scene; `look` casts, `image` shades what the last look met."""
 
     def __init__(
-        self, model: mujoco.MjModel, ids: Ids, body: Body, scene: Scene, rng: np.random.Generator
+        self,
+        model: mujoco.MjModel,
+        ids: Ids,
+        body: Body,
+        scene: Scene,
+        rng: np.random.Generator,
+        drawn: Drawn = STANDARD,
     ) -> None:
-        self.lens = made_lens(body, rng)
+        self.lens = made_lens(body, rng, drawn)
+        self._drawn = drawn
+        self._sun = _sun(drawn)
+        self._falloff = np.float32(drawn.falloff_1_m2)
+        self.covered = False  # a hand on the lens
         p = self.lens.pinhole
         self.width, self.height = p.width, p.height
         optical = self.lens.unproject(p.pixels())
         rays = np.stack((optical[:, 2], -optical[:, 0], -optical[:, 1]))  # x forward, z up
         self._rays = (rays / np.linalg.norm(rays, axis=0)).astype(np.float32)  # (3, N)
         rows = np.repeat(np.arange(p.height), p.width)
-        late = (rows - (p.height - 1) / 2) / p.height * body.camera.readout_s
+        late = (
+            (rows - (p.height - 1) / 2) / p.height * (body.camera.readout_s * drawn.readout_share)
+        )
         self._late_s = late.astype(np.float32)  # (N,) from mid-frame
         self._model, self._ids = model, ids
-        self._atlas = room.paint(rng, scene)
+        self._atlas = room.paint(rng, scene, drawn)
         self._albedo = albedo(model, scene)
+        shirts = [model.geom(f"shirt{i}").id for i in range(len(scene.people))]
+        self._albedo[shirts] *= np.float32(drawn.shirt_gain)
+        self._shirts = np.zeros(model.ngeom, np.bool_)
+        self._shirts[shirts] = True
         self.classes = classes(model, scene)
         self._seen = np.flatnonzero(model.geom_group == SEEN)
         box = model.geom_aabb[self._seen]  # centre and half sizes
@@ -89,8 +105,8 @@ class RayCamera:
         self._hit = np.zeros(pixels, np.int32)
         self._distance = np.zeros(pixels)
         self._normal = np.zeros(3 * pixels)
-        self._colour_gain = (1 + rng.normal(0, 0.03, 3)).astype(np.float32)
-        self._noise = rng.normal(0, NOISE_COUNTS, NOISE_BANK).astype(np.float32)
+        self._colour_gain = (1 + rng.normal(0, drawn.colour_gain_sd, 3)).astype(np.float32)
+        self._noise = rng.normal(0, drawn.pixel_noise_counts, NOISE_BANK).astype(np.float32)
         self._rng = rng
         self._gain = 1.0
         self._reach = np.zeros(0, np.int64)
@@ -154,13 +170,17 @@ class RayCamera:
         """(height, width, 3) uint8 RGB of the last look."""
         distance, index, hit = room.intersect(self._origin, self._world)
         colour = self._atlas.take(index, axis=0)  # (N, 3)
-        light = 1 / (1 + np.float32(0.012) * distance * distance)
+        light = 1 / (1 + self._falloff * distance * distance)
         self._cast_shadows(light, index, hit, people)
         self._paint_things(colour, light)
         colour *= light[:, None]
         gain = np.float32(self._gain) * self._colour_gain
-        mean = float(colour[::7].mean()) * self._gain
-        self._gain *= (MEAN_WANTED / max(mean, 0.02)) ** EXPOSURE_SPEED
+        if self.covered:
+            colour *= np.float32(COVERED)
+        else:
+            mean = float(colour[::7].mean()) * self._gain
+            wanted, speed = self._drawn.exposure_wanted, self._drawn.exposure_speed
+            self._gain *= (wanted / max(mean, 0.02)) ** speed
         colour *= gain * np.float32(255)
         start = int(self._rng.integers(NOISE_BANK - colour.size))
         colour += self._noise[start : start + colour.size].reshape(colour.shape)
@@ -180,7 +200,7 @@ class RayCamera:
         x, y = hit[0, floor], hit[1, floor]
         for w in people.walkers:
             away = (x - np.float32(w.x)) ** 2 + (y - np.float32(w.y)) ** 2
-            light[floor] *= np.minimum(np.float32(0.45) + away / SHADOW_M2, 1)
+            light[floor] *= np.minimum(np.float32(1 - self._drawn.shadow) + away / SHADOW_M2, 1)
 
     def _paint_things(self, colour: Float32, light: Float32) -> None:
         count = len(self._reach)
@@ -189,12 +209,28 @@ class RayCamera:
             return
         pixels = self._reach[met]
         normal = self._normal[: 3 * count].reshape(-1, 3)[met].astype(np.float32)
-        lambert = np.maximum(normal @ SUN, 0)
+        lambert = np.maximum(normal @ self._sun, 0)
         facing = -(normal * self._world[:, pixels].T).sum(1)  # a lamp at the camera, faint
-        shade = AMBIENT + np.float32(0.35) * lambert + np.float32(0.2) * np.maximum(facing, 0)
+        d = self._drawn
+        shade = np.float32(d.ambient) + np.float32(d.sun) * lambert
+        shade += np.float32(d.lamp) * np.maximum(facing, 0)
+        met_geom = self._hit[:count][met]
         distance = self._distance[:count][met].astype(np.float32)
-        colour[pixels] = self._albedo[self._hit[:count][met]] * shade[:, None]
-        light[pixels] = 1 / (1 + np.float32(0.012) * distance * distance)
+        if d.shirt_folds > 0:
+            up_m = np.float32(self._origin[2]) + self._world[2, pixels] * distance
+            folds = np.sin(normal @ FOLDS_RAD + FOLDS_RAD_M * up_m)
+            shade *= 1 + np.float32(d.shirt_folds) * folds * self._shirts[met_geom]
+        colour[pixels] = self._albedo[met_geom] * shade[:, None]
+        light[pixels] = 1 / (1 + self._falloff * distance * distance)
+
+
+def _sun(drawn: Drawn) -> Float32:
+    """(3,) unit vector to the sun."""
+    x, y = drawn.sun_x, drawn.sun_y
+    sun: Float32 = np.array([x, y, SUN_UP], np.float32) / np.float32(
+        np.sqrt(x**2 + y**2 + SUN_UP**2)
+    )
+    return sun
 
 
 def _span(

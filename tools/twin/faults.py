@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 ICE = 0.02  # friction of a wheel that slips
 SAG_V = 4.0
+PUSH_N = (14.0, 18.0)  # forwards, left: 23 N, a firm hand
+PUSH_N_M = 3.0  # and how it turns the robot
+GYRO_BIAS_RAD_S = 0.5
 BLOCK_GAP_M = 0.002
 
 
@@ -100,6 +103,29 @@ def _block(twin: Twin, joint: int, on: bool) -> None:
     data.mocap_quat[place] = (np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2))
 
 
+def _push(twin: Twin, _joint: int, on: bool) -> None:
+    """A hand from behind on the right, for as long as it is on: its direction stays in the room."""
+    force = twin.data.xfrc_applied[twin.ids.base]
+    force[:] = 0.0
+    if on:
+        yaw = twin.pose()[2]
+        c, s = np.cos(yaw), np.sin(yaw)
+        force[:2] = c * PUSH_N[0] - s * PUSH_N[1], s * PUSH_N[0] + c * PUSH_N[1]
+        force[5] = PUSH_N_M
+
+
+def _cover(twin: Twin, _joint: int, on: bool) -> None:
+    twin.camera.covered = on
+
+
+def _freeze(twin: Twin, _joint: int, on: bool) -> None:
+    twin.frozen = on
+
+
+def _gyro_bias(twin: Twin, _joint: int, on: bool) -> None:
+    twin.sensors.bias_gyro(GYRO_BIAS_RAD_S if on else 0.0)
+
+
 FAULTS: Final = {
     "swapped_polarity": Row("the motor's wires are swapped: it turns the other way", _swap, "any"),
     "unplugged_encoder": Row("the encoder says nothing more, whatever turns", _unplug, "any"),
@@ -110,6 +136,10 @@ FAULTS: Final = {
     "cliff": Row("one cliff sensor looks over an edge", _cliff),
     "stop_input_open": Row("the stop input is open", _open_stop),
     "brown_out": Row("the battery sags", _brown_out),
+    "push": Row("a hand shoves the robot", _push),
+    "cover": Row("a hand is on the lens", _cover),
+    "freeze": Row("the camera shows its last frame again and again", _freeze),
+    "gyro_bias": Row("the gyro turns while the robot does not", _gyro_bias),
 }
 
 

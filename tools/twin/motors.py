@@ -7,6 +7,7 @@ import numpy as np
 
 from firmware_bridge.plant import Plant
 from runtime.body import Body
+from tools.twin.domain import STANDARD, Drawn
 from tools.twin.world import BRAKE_N_M_S, SHORT_BRAKE_KV, STEP_S, WHEEL_KV, Ids
 
 WATCHDOG_STEPS = round(0.020 / STEP_S)
@@ -20,13 +21,22 @@ class Motors:
     Position joints are geared so high that without power they stay where they are.
     """
 
-    def __init__(self, body: Body, model: mujoco.MjModel, ids: Ids, plant: Plant) -> None:
+    def __init__(
+        self,
+        body: Body,
+        model: mujoco.MjModel,
+        ids: Ids,
+        plant: Plant,
+        drawn: Drawn = STANDARD,
+    ) -> None:
         self._model, self._ids, self._plant = model, ids, plant
         joints = body.joint
         self._joints = len(joints)
         self._scale = np.array([j.scale for j in joints])
         self._wheels = np.array([j.command == "velocity" for j in joints])
         self._torque_per_ma = np.array([j.torque_constant_n_m_a / 1000 for j in joints])
+        self._torque_per_ma *= np.where(self._wheels, drawn.wheel_strength, drawn.head_strength)
+        self._wheel_kv = WHEEL_KV * drawn.wheel_kv_share
         self._current_max = np.array([1000 * j.current_max_a for j in joints])
         self._sign = np.ones(self._joints)
         self._mirror = np.zeros(self._joints)  # a position joint turns about where it was swapped
@@ -102,7 +112,7 @@ class Motors:
 
     def _power(self, on: bool) -> None:
         """Servo gain with power; a short-circuited motor without."""
-        gain = WHEEL_KV if on else SHORT_BRAKE_KV
+        gain = self._wheel_kv if on else SHORT_BRAKE_KV
         self._model.actuator_gainprm[self._wheels, 0] = gain
         self._model.actuator_biasprm[self._wheels, 2] = -gain
         if on:

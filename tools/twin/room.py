@@ -6,9 +6,12 @@ of painted faces gives colour.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
+from tools.twin.domain import STANDARD, Drawn
 from tools.twin.scene import ROOM_HALF_M, ROOM_HEIGHT_M, Scene
 
 Float32 = npt.NDArray[np.float32]
@@ -16,26 +19,27 @@ Float32 = npt.NDArray[np.float32]
 CELLS = 128  # texels per face side
 CELL_M = 2 * ROOM_HALF_M / CELLS
 FLOOR, CEILING = 4, 5
-TILE_CELLS = 8  # 0.4 m
 # How much of the lamps' light reaches walls -x +x -y +y, floor, ceiling.
 LIGHT = (0.72, 0.88, 0.80, 0.96, 1.0, 0.75)
 
 
-def paint(rng: np.random.Generator, scene: Scene) -> Float32:
+def paint(rng: np.random.Generator, scene: Scene, drawn: Drawn = STANDARD) -> Float32:
     """(6 * CELLS * CELLS, 3) lit colours of all faces, linear; u across, v up (floor: y)."""
-    faces = [_wall(rng, np.array(rgb)) for rgb in scene.wall_rgb[:4]]
-    faces.append(_floor(rng, np.array(scene.wall_rgb[FLOOR]), scene))
+    faces = [_wall(rng, np.array(rgb), drawn.wall_contrast) for rgb in scene.wall_rgb[:4]]
+    faces.append(_floor(rng, np.array(scene.wall_rgb[FLOOR]), scene, drawn))
     faces.append(_ceiling(np.array(scene.wall_rgb[CEILING])))
-    lit = [face * light for face, light in zip(faces, LIGHT, strict=True)]
+    lit = [face * light**drawn.room_contrast for face, light in zip(faces, LIGHT, strict=True)]
     return np.concatenate([f.reshape(-1, 3) for f in lit]).astype(np.float32)
 
 
-def _wall(rng: np.random.Generator, rgb: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _wall(
+    rng: np.random.Generator, rgb: npt.NDArray[np.float64], contrast: float
+) -> npt.NDArray[np.float64]:
     """Panels of unlike brightness, a darker skirting, a few dark pictures and a door."""
     panels = int(rng.integers(5, 10))
     edges = np.sort(rng.integers(0, CELLS, panels))
     panel = np.searchsorted(edges, np.arange(CELLS))
-    brightness = rng.uniform(0.55, 1.1, panels + 1)[panel]
+    brightness = (rng.uniform(0.55, 1.1, panels + 1) ** contrast)[panel]
     face = np.ones((CELLS, CELLS, 1)) * rgb * brightness[:, None, None]
     band = int(rng.integers(14, 22))  # 0.7-1.1 m up
     face[:, :band] *= rng.uniform(0.6, 0.85)
@@ -50,13 +54,15 @@ def _wall(rng: np.random.Generator, rgb: npt.NDArray[np.float64]) -> npt.NDArray
 
 
 def _floor(
-    rng: np.random.Generator, rgb: npt.NDArray[np.float64], scene: Scene
+    rng: np.random.Generator, rgb: npt.NDArray[np.float64], scene: Scene, drawn: Drawn
 ) -> npt.NDArray[np.float64]:
     """Tiles, light and dark in turn with their own tone, and a soft shadow under furniture."""
-    tiles = CELLS // TILE_CELLS
+    cells = 2 ** min(4, max(1, round(math.log2(drawn.tile_m / CELL_M))))  # divides CELLS
+    tiles = CELLS // cells
     tone = rng.uniform(0.85, 1.1, (tiles, tiles))
     tone *= np.where(np.indices((tiles, tiles)).sum(0) % 2, 0.55, 0.95)
-    face = np.kron(tone, np.ones((TILE_CELLS, TILE_CELLS)))[:, :, None] * rgb
+    tone **= drawn.floor_contrast
+    face = np.kron(tone, np.ones((cells, cells)))[:, :, None] * rgb
     centres = (np.arange(CELLS) + 0.5) * CELL_M - ROOM_HALF_M
     for o in scene.obstacles:
         away = np.hypot(centres[:, None] - o.x_m, centres[None, :] - o.y_m) - o.radius_m

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tools.twin.domain import STANDARD, Drawn
 from tools.twin.errors import TwinError
 from tools.twin.scenario import Scenario
 
@@ -17,6 +18,11 @@ ROOM_HEIGHT_M = 2.6
 PILLAR_RADIUS_M = 0.06
 GAP_M = 0.75  # between two things: twice the robot's width
 ATTEMPTS = 400
+SCENE_ATTEMPTS = 100
+SCREEN_HEIGHTS_M = (1.5, ROOM_HEIGHT_M)  # above anybody's face as the robot sees it, or all the way
+SCREEN_LIMIT_M = 1.8  # from the room's middle, so that there is room behind
+SCREEN_GAP_M = 0.75  # from a screen's middle to who starts behind it
+OUT_OF_VIEW_RAD = 1.0  # the lens ends at 0.8
 
 Rgb = tuple[float, float, float]
 Point = npt.NDArray[np.float64]  # (2,) world, m
@@ -81,33 +87,29 @@ class Scene:
     pillars: int  # the last so many of `obstacles`
 
 
-def draw_scene(rng: np.random.Generator, scenario: Scenario) -> Scene:
+def draw_scene(rng: np.random.Generator, scenario: Scenario, drawn: Drawn = STANDARD) -> Scene:
     """Draw a scene; placement tries again from the same stream until everything fits."""
-    for _ in range(20):
-        scene = _attempt(rng, scenario)
+    for _ in range(SCENE_ATTEMPTS):
+        scene = _attempt(rng, scenario, drawn)
         if scene is not None:
             return scene
     raise TwinError(f"no room for {scenario}: ask for fewer obstacles or people")
 
 
-def _attempt(rng: np.random.Generator, scenario: Scenario) -> Scene | None:
+def _attempt(rng: np.random.Generator, scenario: Scenario, drawn: Drawn) -> Scene | None:
     x, y = rng.uniform(-1.7, 1.7, 2)
     yaw = float(rng.uniform(-math.pi, math.pi))
     robot = np.array([x, y])
-    target = _ahead(rng, scenario, robot, yaw)
+    hidden = _hidden(rng, scenario)
+    target = _start(rng, scenario, robot, yaw, hidden)
     if target is None:
         return None
     taken = [(robot, 0.4), (target, 0.1), (0.5 * (robot + target), 0.1)]
     pillars = int(rng.integers(scenario.occluders[0], scenario.occluders[1] + 1))
     standing = int(rng.integers(scenario.obstacles[0], scenario.obstacles[1] + 1))
-    obstacles = []
-    for i in range(standing + pillars):
-        drawn = _pillar(rng) if i >= standing else _furniture(rng)
-        spot = _free_spot(rng, taken, drawn.radius_m + GAP_M, 2.75)
-        if spot is None:
-            return None
-        taken.append((spot, drawn.radius_m))
-        obstacles.append(_moved(drawn, spot, float(rng.uniform(0, math.pi))))
+    obstacles = _stand(rng, scenario, taken, standing, pillars, hidden == "screen")
+    if obstacles is None:
+        return None
     looks = _looks(rng, int(rng.integers(scenario.distractors[0], scenario.distractors[1] + 1)))
     people = [Start(looks[0], float(target[0]), float(target[1]))]
     taken[2:3] = []  # people may stand between robot and person, furniture may not
@@ -117,14 +119,77 @@ def _attempt(rng: np.random.Generator, scenario: Scenario) -> Scene | None:
             return None
         taken.append((spot, 0.3))
         people.append(Start(look, float(spot[0]), float(spot[1])))
-    walls = tuple(_pale(rng, 0.18, 0.55, 0.8) for _ in range(6))
+    walls = tuple(
+        _pale(rng, drawn.wall_saturation, drawn.wall_value_low, drawn.wall_value_high)
+        for _ in range(6)
+    )
     return Scene((float(x), float(y), yaw), tuple(obstacles), tuple(people), walls, pillars)
 
 
-def _ahead(rng: np.random.Generator, scenario: Scenario, robot: Point, yaw: float) -> Point | None:
+def _hidden(rng: np.random.Generator, scenario: Scenario) -> str:
+    """How the target starts: in view (""), "aside" of the camera's view, or behind a "screen"."""
+    if scenario.start_hidden == 0 or rng.random() >= scenario.start_hidden:
+        return ""
+    behind = scenario.screens > 0 and scenario.occluders[0] > 0 and rng.random() < 0.5
+    return "screen" if behind else "aside"
+
+
+def _stand(
+    rng: np.random.Generator,
+    scenario: Scenario,
+    taken: list[tuple[Point, float]],
+    standing: int,
+    pillars: int,
+    screened: bool,
+) -> list[Obstacle] | None:
+    """Furniture, then occluders, each where it is free; `screened`: the first screen hides taken[1]."""
+    robot, target = taken[0][0], taken[1][0]
+    obstacles = []
+    for i in range(standing + pillars):
+        drawn = _furniture(rng) if i < standing else _occluder(rng, scenario, i == standing)
+        if screened and i == standing:
+            along = (target - robot) / math.dist(target, robot)
+            spot, yaw = target - SCREEN_GAP_M * along, math.atan2(along[1], along[0]) + math.pi / 2
+            if any(math.dist(spot, o) < r + drawn.radius_m + 0.45 for o, r in taken[3:]):
+                return None
+        else:
+            wide = i >= standing and drawn.kind == "box"
+            limit_m = SCREEN_LIMIT_M if wide else 2.75
+            free = _free_spot(rng, taken, drawn.radius_m + GAP_M, limit_m)
+            if free is None:
+                return None
+            spot, yaw = free, float(rng.uniform(0, math.pi))
+        taken.append((spot, drawn.radius_m))
+        obstacles.append(_moved(drawn, spot, yaw))
+    return obstacles
+
+
+def _occluder(rng: np.random.Generator, scenario: Scenario, first: bool) -> Obstacle:
+    if scenario.screens > 0 and (rng.random() < scenario.screens or first):
+        return _screen(rng)
+    return _pillar(rng)
+
+
+def _screen(rng: np.random.Generator) -> Obstacle:
+    """A wardrobe or a folding screen, wide along its own x."""
+    half = (float(rng.uniform(0.3, 0.45)), float(rng.uniform(0.03, 0.15)))
+    height = SCREEN_HEIGHTS_M[int(rng.integers(2))]
+    return Obstacle("box", 0, 0, 0, half, height, _pale(rng, 0.3, 0.3, 0.85))
+
+
+def _start(
+    rng: np.random.Generator, scenario: Scenario, robot: Point, yaw: float, hidden: str
+) -> Point | None:
+    """Where the target starts; a screen needs room between the two."""
+    near, far = scenario.start_distance_m
     for _ in range(ATTEMPTS):
-        bearing = yaw + rng.uniform(-1, 1) * scenario.start_bearing_rad
-        spot = robot + rng.uniform(*scenario.start_distance_m) * _unit(bearing)
+        if hidden == "aside":
+            side = math.copysign(1.0, rng.uniform(-1, 1))
+            bearing = yaw + side * rng.uniform(OUT_OF_VIEW_RAD, math.pi)
+        else:
+            bearing = yaw + rng.uniform(-1, 1) * scenario.start_bearing_rad
+        distance = rng.uniform(near, far) if hidden != "screen" else rng.uniform(1.9, 2.6)
+        spot = robot + distance * _unit(bearing)
         if np.abs(spot).max() < 2.7:
             return spot
     return None

@@ -6,14 +6,13 @@ a gain, an offset and a row of noise make it what the chips deliver.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import mujoco
 import numpy as np
 import numpy.typing as npt
 
 from firmware_bridge.plant import Plant
 from runtime.body import Body
+from tools.twin.domain import STANDARD, Drawn
 from tools.twin.world import HULL, ROBOT, ROOM, SEEN, Ids
 
 NOISE_ROWS = 4096
@@ -29,25 +28,19 @@ IDLE_POWER_W = 9.0
 CELL_OHM = 0.06
 
 
-@dataclass(frozen=True, slots=True)
-class ImuModel:
-    """Standard deviations of a MEMS IMU at 500 Hz; vibration grows them with speed."""
-
-    gyro_noise_rad_s: float = 0.004
-    gyro_bias_rad_s: float = 0.008
-    accel_noise_m_s2: float = 0.06
-    accel_bias_m_s2: float = 0.08
-    mount_rad: float = 0.006
-    vibration_per_m_s: float = 1.0  # share of noise added per m/s
-
-
 class Sensors:
     """Turns `sensordata` into the plant's fields, once per physics step."""
 
     def __init__(
-        self, body: Body, model: mujoco.MjModel, ids: Ids, plant: Plant, rng: np.random.Generator
+        self,
+        body: Body,
+        model: mujoco.MjModel,
+        ids: Ids,
+        plant: Plant,
+        rng: np.random.Generator,
+        drawn: Drawn = STANDARD,
     ) -> None:
-        self.imu = ImuModel()
+        self.imu = drawn
         self._model, self._ids, self._plant = model, ids, plant
         self._joints = len(body.joint)
         self._rng = rng
@@ -58,15 +51,20 @@ class Sensors:
             [WHEEL_POSITION_UNIT if j.command == "velocity" else j.scale for j in body.joint]
         )
         self._to_encoder, self._to_position = encoder, 1 / (encoder * unit)
-        current = np.array([1000 / j.torque_constant_n_m_a for j in body.joint])
+        strength = [
+            drawn.wheel_strength if j.command == "velocity" else drawn.head_strength
+            for j in body.joint
+        ]
+        current = np.array([1000 / j.torque_constant_n_m_a for j in body.joint]) / strength
         self._gain = np.concatenate((np.ones(6 + n), np.full(n, 1 / VELOCITY_UNIT), current))
         self._limit = np.array([body.imu.gyro_range_rad_s] * 3 + [body.imu.accel_range_m_s2] * 3)
         self.bias = np.concatenate(
             (
-                rng.normal(0, self.imu.gyro_bias_rad_s, 3),
-                rng.normal(0, self.imu.accel_bias_m_s2, 3),
+                rng.normal(0, self.imu.gyro_bias_sd_rad_s, 3),
+                rng.normal(0, self.imu.accel_bias_sd_m_s2, 3),
             )
         )
+        self._own_bias_z = float(self.bias[2])
         self._noise = self._draw_noise(body)
         self._row = 0
         self._measured = np.zeros(6 + 3 * n)
@@ -146,6 +144,10 @@ class Sensors:
         """A motor's current is measured as its driver sees it, wires swapped or not."""
         at = 6 + 2 * self._joints + joint
         self._gain[at] = -abs(self._gain[at]) if on else abs(self._gain[at])
+
+    def bias_gyro(self, z_rad_s: float) -> None:
+        """Something wrong with the gyro: what is added to its yaw rate, beside its own bias."""
+        self.bias[2] = self._own_bias_z + z_rad_s
 
     def unplug(self, joint: int, on: bool) -> None:
         """An encoder that says nothing more: its last position stands, and no speed."""

@@ -7,7 +7,9 @@ import numpy as np
 from calibration.camera import LensCamera
 from calibration.store import CameraRecord, CameraResult
 from runtime.body import Body
+from runtime.lockstep import MS, Latency
 from tools.twin.camera import made_lens
+from tools.twin.domain import NOMINAL, Domain, Drawn
 from tools.twin.scenario import Scenario
 from tools.twin.scene import Scene, draw_scene
 
@@ -16,15 +18,29 @@ SCENE, PEOPLE, IMU, CAMERA = range(4)  # purposes a seed is split by, as in `Twi
 
 def scene_of(seed: int, scenario: Scenario) -> Scene:
     """The scene a seed draws."""
-    return draw_scene(np.random.default_rng((seed, SCENE)), scenario)
+    rng = np.random.default_rng((seed, SCENE))
+    return draw_scene(rng, scenario, scenario.domain.draw(seed))
 
 
-def lens_of(body: Body, seed: int) -> LensCamera:
+def lens_of(body: Body, seed: int, domain: Domain = NOMINAL) -> LensCamera:
     """The lens of the specimen a seed builds: what its factory calibration says."""
-    return made_lens(body, np.random.default_rng((seed, CAMERA)))
+    return made_lens(body, np.random.default_rng((seed, CAMERA)), domain.draw(seed))
 
 
-def factory_calibration(body: Body, seed: int, date: str, version: str) -> CameraRecord:
+def latency_of(seed: int, domain: Domain) -> Latency:
+    """The latencies of a seed's robot in lockstep."""
+    return Latency.draw(seed) if domain == NOMINAL else drawn_latency(domain.draw(seed))
+
+
+def drawn_latency(drawn: Drawn) -> Latency:
+    """Drawn latencies as lockstep takes them."""
+    ms = (drawn.camera_ms, drawn.serial_ms, drawn.controller_ms, drawn.perception_ms, drawn.mind_ms)
+    return Latency(*(round(t * MS) for t in ms))
+
+
+def factory_calibration(
+    body: Body, seed: int, date: str, version: str, domain: Domain = NOMINAL
+) -> CameraRecord:
     """The camera record a factory would ship with the specimen `twin-<seed>`."""
     return CameraRecord(
         serial=f"twin-{seed}",
@@ -32,6 +48,6 @@ def factory_calibration(body: Body, seed: int, date: str, version: str) -> Camer
         tool="twin",
         tool_version=version,
         verdict="PASS",
-        result=CameraResult.of(lens_of(body, seed)),
+        result=CameraResult.of(lens_of(body, seed, domain)),
         residuals={"rms_px": 0.0},
     )

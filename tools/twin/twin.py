@@ -28,7 +28,7 @@ from tools.twin.motors import Motors
 from tools.twin.people import People, Walker
 from tools.twin.scenario import Scenario
 from tools.twin.scene import draw_scene
-from tools.twin.sensors import ImuModel, Sensors
+from tools.twin.sensors import Sensors
 from tools.twin.specimen import CAMERA, IMU, PEOPLE, SCENE
 from tools.twin.truth import TRUTH
 from tools.twin.world import HIP_M, STEP_S, TARGET, build
@@ -89,21 +89,24 @@ class Twin:
         scene_rng, people_rng, imu_rng, camera_rng = (
             np.random.default_rng((self.seed, purpose)) for purpose in (SCENE, PEOPLE, IMU, CAMERA)
         )
-        self.scene = draw_scene(scene_rng, self.scenario)
-        roll, pitch = (float(a) for a in imu_rng.normal(0, ImuModel().mount_rad, 2))
-        self.model, self.ids = build(self.body, self.scene, (roll, pitch))
+        self.drawn = drawn = self.scenario.domain.draw(self.seed)
+        self.scene = draw_scene(scene_rng, self.scenario, drawn)
+        roll, pitch = (float(a) for a in imu_rng.normal(0, drawn.mount_sd_rad, 2))
+        self.model, self.ids = build(self.body, self.scene, (roll, pitch), drawn)
         self.data = mujoco.MjData(self.model)
         self.people = People(people_rng, self.scene, self.scenario)
-        self.motors = Motors(self.body, self.model, self.ids, self.plant)
-        self.sensors = Sensors(self.body, self.model, self.ids, self.plant, imu_rng)
+        self.motors = Motors(self.body, self.model, self.ids, self.plant, drawn)
+        self.sensors = Sensors(self.body, self.model, self.ids, self.plant, imu_rng, drawn)
         self.hands = Hands(self.ids)
         self.tyre_friction = float(self.model.geom_friction[self.ids.wheel_geom[0], 0])
         self.faults = Faults(self, self._schedule)
-        self.camera = RayCamera(self.model, self.ids, self.body, self.scene, camera_rng)
+        self.camera = RayCamera(self.model, self.ids, self.body, self.scene, camera_rng, drawn)
         self.now_ns = self._start_ns
         self.steps = 0
         self._bumped_at = -BUMP_MEMORY_STEPS - 1
         self._person_px = 0
+        self.frozen = False  # the camera delivers its last frame again and again
+        self._frame: npt.NDArray[np.uint8] | None = None
         self._settle()
 
     def _settle(self) -> None:
@@ -170,7 +173,9 @@ class Twin:
     def render(self) -> npt.NDArray[np.uint8]:
         """(height, width, 3) uint8 RGB at this moment (mid-exposure of the middle row)."""
         self.count_person()
-        return self.camera.image(self.people)
+        if self._frame is None or not self.frozen:
+            self._frame = self.camera.image(self.people)
+        return self._frame
 
     def labels(self, pinhole: PinholeCamera) -> Labels:
         """Truth of the last rendered frame, its mask as the virtual pinhole sees it."""

@@ -16,6 +16,7 @@ import mujoco
 import numpy as np
 
 from runtime.body import Body, Joint
+from tools.twin.domain import STANDARD, Drawn
 from tools.twin.errors import TwinError
 from tools.twin.scene import ROOM_HALF_M, Obstacle, Scene, Start
 
@@ -27,6 +28,7 @@ WHEEL_KG, HEAD_KG, NECK_KG, EAR_KG = 0.4, 0.4, 0.1, 0.02
 # Centre of mass close behind the axle, a caster at either end: braking at 4.95 m/s2 leaves enough
 # weight on the wheels forwards and backwards, and tips nothing.
 CHASSIS_COM_X_M, CHASSIS_COM_Z_M = -0.02, -0.03
+PAYLOAD_Z_M = 0.08
 CASTER_RADIUS_M = 0.03
 WHEEL_KV = 1.0  # N m s/rad: 20 ms time constant with the body's weight
 SHORT_BRAKE_KV = 0.4  # kt^2 / R: what a short-circuited motor does without power
@@ -53,21 +55,24 @@ class Ids:
     wheel_geom: tuple[int, ...]
     block_mocap: tuple[int, ...]  # per wheel
     hands_mocap: int
+    base: int
     hands: int  # the weld between hands and base
 
 
-def build(body: Body, scene: Scene, mount_rad: tuple[float, float]) -> tuple[mujoco.MjModel, Ids]:
+def build(
+    body: Body, scene: Scene, mount_rad: tuple[float, float], drawn: Drawn = STANDARD
+) -> tuple[mujoco.MjModel, Ids]:
     """Compile the scene; `mount_rad` is the IMU's small roll and pitch error."""
     if body.joint_names[:2] != ("wheel_left", "wheel_right"):
         raise TwinError(
             f"the twin drives bodies whose first joints are wheel_left and wheel_right; "
             f"{body.name} has {', '.join(body.joint_names)}"
         )
-    model = mujoco.MjModel.from_xml_string(_xml(body, scene, mount_rad))
+    model = mujoco.MjModel.from_xml_string(_xml(body, scene, mount_rad, drawn))
     return model, _ids(model, body, len(scene.people))
 
 
-def _xml(body: Body, scene: Scene, mount_rad: tuple[float, float]) -> str:
+def _xml(body: Body, scene: Scene, mount_rad: tuple[float, float], drawn: Drawn) -> str:
     obstacles = "".join(_obstacle(i, o) for i, o in enumerate(scene.obstacles))
     people = "".join(_person(i, p) for i, p in enumerate(scene.people))
     joints = body.joint
@@ -83,14 +88,14 @@ def _xml(body: Body, scene: Scene, mount_rad: tuple[float, float]) -> str:
     return f"""<mujoco>
 <option timestep="{STEP_S}" integrator="implicitfast" iterations="20" ls_iterations="10"/>
 <worldbody>
-<geom name="floor" type="plane" size="5 5 .1" friction=".8 .005 .0001" group="{ROOM}"
+<geom name="floor" type="plane" size="5 5 .1" friction="{0.8 * drawn.floor_friction_share} .005 .0001" group="{ROOM}"
  contype="1" conaffinity="0"/>
-{_walls()}{obstacles}{people}{_robot(body, scene, mount_rad)}{_blocks()}
+{_walls()}{obstacles}{people}{_robot(body, scene, mount_rad, drawn)}{_blocks()}
 <body name="hands" mocap="true"/>
 </worldbody>
 <equality><weld name="hands" body1="hands" body2="base" relpose="0 0 0 1 0 0 0" active="false"/>
 </equality>
-<actuator>{"".join(_actuator(j) for j in joints)}</actuator>
+<actuator>{"".join(_actuator(j, drawn) for j in joints)}</actuator>
 <sensor><gyro site="imu"/><accelerometer site="imu"/>{sensors}
 <contact name="bumper" geom1="ring" num="1" data="found"/></sensor>
 </mujoco>"""
@@ -146,10 +151,12 @@ def _person(index: int, start: Start) -> str:
     )
 
 
-def _robot(body: Body, scene: Scene, mount_rad: tuple[float, float]) -> str:
+def _robot(body: Body, scene: Scene, mount_rad: tuple[float, float], drawn: Drawn) -> str:
     g = body.geometry
     x, y, yaw = scene.robot
     chassis = g.mass_kg - 2 * WHEEL_KG - HEAD_KG - NECK_KG - 2 * EAR_KG
+    load = drawn.payload_kg
+    com_z_m = CHASSIS_COM_Z_M + load / (chassis + load) * (PAYLOAD_Z_M - CHASSIS_COM_Z_M)
     size = " ".join(str(s / 2) for s in g.chassis_m)
     roll, pitch = (math.degrees(a) for a in mount_rad)
     hidden = f'group="{ROBOT}" contype="0"'
@@ -160,20 +167,20 @@ def _robot(body: Body, scene: Scene, mount_rad: tuple[float, float]) -> str:
     )
     casters = "".join(
         f'<geom name="caster{i}" type="sphere" size="{CASTER_RADIUS_M}" pos="{_vec(c)}" {hidden} '
-        'conaffinity="1" friction=".02 .001 .0001" priority="1"/>'
+        f'conaffinity="1" friction="{drawn.caster_friction} .001 .0001" priority="1"/>'
         for i, c in enumerate(g.caster_m)
     )
     return f"""<body name="base" pos="{x} {y} {g.wheel_radius_m}" euler="0 0 {math.degrees(yaw)}">
 <freejoint name="base"/>
-<inertial pos="{CHASSIS_COM_X_M} 0 {CHASSIS_COM_Z_M}" mass="{chassis}" diaginertia="{inertia}"/>
+<inertial pos="{CHASSIS_COM_X_M} 0 {com_z_m}" mass="{chassis + load}" diaginertia="{inertia}"/>
 <geom type="box" size="{size}" pos="{_vec(g.chassis_centre_m)}" {hidden} conaffinity="0"/>
 <geom name="ring" type="cylinder" size="{RING_RADIUS_M} .08" pos="0 0 .04" {hidden}
  conaffinity="2"/>
 {casters}
 <site name="imu" pos="{_vec(body.imu.base_from_imu_m)}" euler="{roll} {pitch} 0"/>
 <site name="range" pos="{length / 2} 0 {g.chassis_centre_m[2]}"/>
-{_wheel(body.joint[0], g.track_width_m / 2, g.wheel_radius_m)}
-{_wheel(body.joint[1], -g.track_width_m / 2, g.wheel_radius_m)}
+{_wheel(body.joint[0], g.track_width_m / 2, g.wheel_radius_m, drawn)}
+{_wheel(body.joint[1], -g.track_width_m / 2, g.wheel_radius_m, drawn)}
 <body name="neck" pos="{_vec(g.neck_m)}">{_head_joint(body, "head_yaw", "0 0 1")}
 <inertial pos="0 0 .05" mass="{NECK_KG}" diaginertia=".0002 .0002 .0002"/>
 <body name="head" pos="{_vec(g.head_m)}">{_head_joint(body, "head_pitch", "0 1 0")}
@@ -183,15 +190,16 @@ def _robot(body: Body, scene: Scene, mount_rad: tuple[float, float]) -> str:
 </body></body></body>"""
 
 
-def _wheel(joint: Joint, y_m: float, radius_m: float) -> str:
+def _wheel(joint: Joint, y_m: float, radius_m: float, drawn: Drawn) -> str:
+    grip = drawn.tyre_friction * drawn.floor_friction_share
     return (
         f'<body name="{joint.name}" pos="0 {y_m} 0">'
         f'<joint name="{joint.name}" axis="0 1 0" armature=".002" damping=".005" '
-        'frictionloss=".03"/>'
+        f'frictionloss="{drawn.wheel_loss_n_m}"/>'
         f'<inertial pos="0 0 0" mass="{WHEEL_KG}" diaginertia=".0006 .0011 .0006"/>'
         # a crowned tyre touches the floor in one point
         f'<geom name="{joint.name}" type="sphere" size="{radius_m}" group="{ROBOT}" contype="0" conaffinity="5" '
-        'friction="1.2 .01 .0001"/></body>'
+        f'friction="{grip} .01 .0001"/></body>'
     )
 
 
@@ -213,13 +221,16 @@ def _ear(body: Body, name: str, y_m: float) -> str:
     )
 
 
-def _actuator(joint: Joint) -> str:
+def _actuator(joint: Joint, drawn: Drawn) -> str:
+    wheel = joint.command == "velocity"
     torque = joint.current_max_a * joint.torque_constant_n_m_a
+    torque *= drawn.wheel_strength if wheel else drawn.head_strength
     force = f'name="{joint.name}" joint="{joint.name}" forcerange="{-torque} {torque}"'
-    if joint.command == "velocity":
-        return f'<velocity {force} kv="{WHEEL_KV}"/>'
+    if wheel:
+        return f'<velocity {force} kv="{WHEEL_KV * drawn.wheel_kv_share}"/>'
     ear = joint.name.startswith("ear")
     kp, kv = (EAR_KP, EAR_KV) if ear else (HEAD_KP, HEAD_KV)
+    kp, kv = kp * drawn.head_kp_share, kv * drawn.head_kv_share
     return f'<position {force} kp="{kp}" kv="{kv}"/>'
 
 
@@ -248,6 +259,7 @@ def _ids(model: mujoco.MjModel, body: Body, people: int) -> Ids:
         ),
         wheel_geom=tuple(int(model.geom(j.name).id) for j in body.joint[:2]),
         block_mocap=tuple(int(mocap[model.body(f"block{i}").id]) for i in range(2)),
+        base=model.body("base").id,
         hands_mocap=int(mocap[model.body("hands").id]),
         hands=int(model.equality("hands").id),
     )
