@@ -81,7 +81,8 @@ TRUTH = np.dtype([  # the twin's truth, for the judge and the report alone
     ("t_ns", "<i8"), ("x_m", "<f8"), ("y_m", "<f8"), ("yaw_rad", "<f8"),
     ("wheel_rad_s", "<f4", 2), ("person_xy_m", "<f4", 2), ("person_base_m", "<f4", 2),
     ("person_px", "<i4"), ("distance_m", "<f4"), ("bump", "u1"), ("motor_enable", "u1"),
-    ("pad", "u1", 6),
+    ("pad", "u1", 6), ("off_axis_rad", "<f4"), ("speed_m_s", "<f4"), ("yaw_rate_rad_s", "<f4"),
+    ("head_yaw_rad", "<f4"), ("gap_m", "<f4"), ("pad2", "<f4"),
 ])  # fmt: skip
 
 

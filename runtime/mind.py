@@ -1,6 +1,6 @@
 """The mind: which skill, towards which goal, and whether the machine is fit to go on (10 Hz).
 
-It talks to the controller through its channel alone. A planner may propose sequences of skills;
+It talks to the controller through its channel alone, and carries the goal along with odometry. A planner may propose sequences of skills;
 without one the chosen skill simply goes on.
 """
 
@@ -12,11 +12,14 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from runtime.body import Geometry
 from runtime.channels import Channels
 from runtime.conditions import MIND_CHECKS
 from runtime.event_log import EventLog
 from runtime.events import Event
+from runtime.goal import MASK, VALUES, goal_now
 from runtime.machine import MachineState
+from runtime.odometry import Odometry
 from runtime.skills import SKILLS, PlanRunner, Proposal
 
 Float32 = npt.NDArray[np.float32]
@@ -51,9 +54,11 @@ class MindConfig:
     """What a run starts with."""
 
     skill: str
-    goal: Float32
+    goal: Float32  # (12,) in the base frame at the start: all that any skill may be asked for
     engage: bool
     allow_motion: bool
+    geometry: Geometry
+    skills: tuple[str, ...]  # that the bundle knows
     min_memory_mb: float = 200.0
     min_disk_mb: float = 200.0
     max_temperature_c: float = 90.0
@@ -81,7 +86,9 @@ class Mind:
         self._surprise = channels.reader("surprise")
         self._skill_changes = 0
         self.skill = config.skill
-        self.runner = PlanRunner()
+        self.runner = PlanRunner(config.skills)
+        self.odometry = Odometry(config.geometry)
+        self._sensors = channels.reader("sensors")
         self._planner_was_alive = False
         self._refusal = ""
 
@@ -89,6 +96,8 @@ class Mind:
         """One decision."""
         for reader in (self._status, self._operator, self._belief, self._surprise):
             reader.latest()
+        for batch in self._sensors.drain():
+            self.odometry.step(batch)
         self._check_machine(now_ns)
         self._hear_operator(now_ns)
         self._hear_planner(now_ns)
@@ -111,12 +120,19 @@ class Mind:
         r["allow"] = self.config.allow_motion
         r["engage"] = self.config.engage and self.config.allow_motion
         r["speed_cap"] = 0.0
-        r["goal"] = self.config.goal
+        r["goal"] = self._goal(skill)
         self._intent.publish(now_ns)
         h = self._health.record
         h["planner"] = self.planner is not None and self.planner.alive
         h["plan_steps"], h["plan_step"] = self.runner.progress()
         self._health.publish(now_ns)
+
+    def _goal(self, skill: str) -> Float32:
+        """What this skill needs of the goal; its usual distance where the goal's is another's."""
+        goal = goal_now(self.config.goal, self.odometry.pose, SKILLS[skill].needs)
+        if skill != self.config.skill and goal[MASK["distance"]]:
+            goal[VALUES["distance"]] = SKILLS[skill].distance_m
+        return goal
 
     def _check_machine(self, now_ns: int) -> None:
         c, m, e = self.config, self._machine.read(now_ns), self._events
@@ -140,7 +156,7 @@ class Mind:
             return
         self._skill_changes = changes
         wanted = [s.name for s in SKILLS.values() if s.index == int(r["skill"])]
-        if wanted:
+        if wanted and wanted[0] in self.config.skills:
             self.skill = wanted[0]
             self.runner.drop()
             self._events.note(now_ns, Event.SKILL_CHANGED, text=self.skill)

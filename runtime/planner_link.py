@@ -29,7 +29,10 @@ MAX_PER_STEP = 20
 class ZmqPlannerLink:
     """DEALER to a planner's ROUTER."""
 
-    def __init__(self, address: str, goal: str, now_ns: int) -> None:
+    def __init__(
+        self, address: str, goal: str, now_ns: int, skills: tuple[str, ...] = tuple(SKILLS)
+    ) -> None:
+        self._skills = skills
         self._socket = open_socket(zmq.DEALER)
         self._socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing queues up for a planner that is away
         self._socket.connect(check_address(address))
@@ -86,7 +89,7 @@ class ZmqPlannerLink:
             Request(
                 id=self._open_id,
                 goal=self._goal,
-                skills=tuple(SKILLS),
+                skills=self._skills,
                 based_on=frame,
                 within_s=REQUEST_WITHIN_S,
             )

@@ -15,18 +15,72 @@ MAX_AGE_FRAMES = 60  # a plan built on an observation older than 3 s is stale
 
 @dataclass(frozen=True, slots=True)
 class Skill:
-    """One skill: its index in the bundle's one-hot list, and what it does."""
+    """One skill: its place in the bundle's one-hot list, and all that a plan has to know of it."""
 
     name: str
     index: int
     does: str
+    needs: tuple[str, ...]  # the parts of the goal it is given, where they are known
+    precondition: str
+    expected: str  # outcome
+    success: str  # the test on what is measured
+    timeout_s: float
+    cost: float  # seconds it usually takes
     driven_by: str  # "policy" or "script"
+    distance_m: float | None = None  # its usual distance, where it keeps one
 
 
-SKILLS = {
-    "idle": Skill("idle", 0, "stands still, motors on", "script"),
-    "follow": Skill("follow", 1, "follows the person of the goal's colour at 1.2 m", "policy"),
-}
+TABLE = (
+    Skill(
+        "idle", 0, "stands still, motors on",
+        needs=(),
+        precondition="none",
+        expected="the base stands where it stood",
+        success="wheel speeds are 0",
+        timeout_s=600.0, cost=0.0, driven_by="script",
+    ),
+    Skill(
+        "follow", 1, "follows the person of the goal's colour at 1.2 m",
+        needs=("distance", "appearance"),
+        precondition="the person is in the room",
+        expected="the person is in view and within 1 m of the distance",
+        success="seen for 90 % of the time after 3 s, within 1 m of the distance for 90 %, bumper silent",
+        timeout_s=600.0, cost=20.0, driven_by="policy", distance_m=1.2,
+    ),
+    Skill(
+        "approach", 2, "goes to the person of the goal's colour and stops 0.8 m in front, facing them",
+        needs=("distance", "appearance"),
+        precondition="the person is in the room, and a way leads there",
+        expected="at rest in front of the person, facing them",
+        success="within 0.3 m of the distance, person seen within 25 degrees of straight ahead, below 0.1 m/s, for 1 s; bumper silent",
+        timeout_s=15.0, cost=5.0, driven_by="policy", distance_m=0.8,
+    ),
+    Skill(
+        "look_at", 3, "looks at the person of the goal's colour from where it stands",
+        needs=("appearance",),
+        precondition="the person is in view, or was a moment ago",
+        expected="the person stays in the middle of the view, the base in its place",
+        success="person within 12 degrees of the camera's axis for 85 % of the time after 3 s, base within 0.15 m of its start, bumper silent",
+        timeout_s=15.0, cost=3.0, driven_by="policy",
+    ),
+    Skill(
+        "search", 4, "turns in place until it sees the person of the goal's colour, then looks at them",
+        needs=("appearance",),
+        precondition="room to turn in place",
+        expected="the person is in the middle of the view",
+        success="person seen within 20 degrees of the camera's axis for 1 s, bumper silent",
+        timeout_s=15.0, cost=4.0, driven_by="policy",
+    ),
+    Skill(
+        "go_to", 5, "drives to the goal's place, and turns to its heading where there is one",
+        needs=("position", "heading"),
+        precondition="the goal has a place, and a way leads there",
+        expected="at rest at the place",
+        success="odometry within 0.2 m of the place, below 0.05 m/s for 0.5 s, bumper silent",
+        timeout_s=15.0, cost=5.0, driven_by="policy",
+    ),
+)  # fmt: skip
+SKILLS = {skill.name: skill for skill in TABLE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +103,10 @@ class Proposal:
 
 
 class PlanRunner:
-    """Executes one plan at a time."""
+    """Executes one plan at a time, of the skills that the bundle knows."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: tuple[str, ...] = tuple(SKILLS)) -> None:
+        self._known = known
         self._plan: Proposal | None = None
         self._step = 0
         self._step_end_ns = 0
@@ -67,8 +122,8 @@ class PlanRunner:
         if not proposal.steps or len(proposal.steps) > MAX_STEPS:
             return f"{len(proposal.steps)} steps, allowed 1 to {MAX_STEPS}"
         for step in proposal.steps:
-            if step.skill not in SKILLS:
-                return f"no skill {step.skill}: known are {', '.join(SKILLS)}"
+            if step.skill not in self._known:
+                return f"no skill {step.skill}: known are {', '.join(self._known)}"
             if not 0 < step.duration_s <= MAX_STEP_S:
                 return f"{step.skill} for {step.duration_s:g} s, allowed up to {MAX_STEP_S:g} s"
         if now_ns > proposal.expires_ns:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,13 @@ from runtime.body import Body, load_body
 from runtime.channels import Channel, channel_table
 from runtime.clock import now_ns, wall_ns
 from runtime.conditions import Condition
+from runtime.errors import ConfigError
+from runtime.skills import SKILLS
 from tools.runtime_folder import runs_folder
+
+if TYPE_CHECKING:
+    from tools.twin.scenario import Scenario
+    from tools.twin.task import Task
 
 Float32 = npt.NDArray[np.float32]
 TWIN_BACKENDS: dict[str, tuple[str, ...]] = dict.fromkeys(GRAPHS, ("ort-cpu",))
@@ -81,6 +88,7 @@ class RunSettings:
     firmware: str = "host"
     camera: str = "twin"
     skill: str = "follow"
+    scenario: str = "default"
     duration_s: float = 0.0
     headless: bool = False
     seed: int = 0
@@ -156,7 +164,9 @@ class Setup:
         from tools.twin.specimen import factory_calibration
 
         date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        record = factory_calibration(self.body, self.settings.seed, date, "1")
+        record = factory_calibration(
+            self.body, self.settings.seed, date, "1", self.scenario().domain
+        )
         write_record(self.calibration_folder(), record)
 
     def lens(self) -> LensCamera | None:
@@ -177,13 +187,39 @@ class Setup:
         except RecordError:
             return False
 
-    def goal(self) -> Float32:
-        """The follow skill's goal: the twin's target person, or any person on a robot."""
-        return (
-            twin_goal(self.settings.seed)
-            if self.is_twin and self.has_body
-            else goal_vector(distance_m=1.2)
+    def scenario(self) -> Scenario:
+        """How hard the twin's scene is."""
+        from tools.twin.task import scenario_named
+
+        return scenario_named(self.settings.scenario)
+
+    def tasks(self, scenario: Scenario | None = None) -> dict[str, Task]:
+        """What the twin's seed asks of each skill."""
+        from tools.twin.specimen import scene_of
+        from tools.twin.task import tasks_of
+
+        chosen = scenario or self.scenario()
+        return tasks_of(self.settings.seed, scene_of(self.settings.seed, chosen), chosen)
+
+    def goal(self, scenario: Scenario | None = None) -> Float32:
+        """All that any skill may be asked for at the start, the distance being that of the run's.
+
+        On a robot only the distance is known: any person is meant. The mind gives each skill only
+        the parts that it needs.
+        """
+        name = self.settings.skill
+        if not (self.is_twin and self.has_body):
+            return goal_vector(distance_m=SKILLS[name].distance_m or SKILLS["follow"].distance_m)
+        from tools.twin.specimen import scene_of
+
+        chosen = scenario or self.scenario()
+        tasks = self.tasks(chosen)
+        whole = replace(
+            tasks["go_to"],
+            appearance=tasks["follow"].appearance,
+            distance_m=tasks[name].distance_m or tasks["follow"].distance_m,
         )
+        return whole.goal(scene_of(self.settings.seed, chosen).robot)
 
     def speed_cap_m_s(self) -> float:
         """The base speed cap of this run."""
@@ -222,11 +258,26 @@ def prepare(settings: RunSettings) -> Setup:
             f"{bundle.path}: made for protocol {bundle.manifest.protocol_major}, this host and its "
             f"firmware speak {protocol.MAJOR}; use a bundle for protocol {protocol.MAJOR}"
         )
+    check_skill(settings, bundle)
     camera = (body.camera.height, body.camera.width, 3)
     table = channel_table(bundle.manifest.belief, camera)
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     folder = settings.record or runs_folder() / f"{stamp}_{os.getpid()}"
     return Setup(settings, body, layout, bundle, table, folder)
+
+
+def check_skill(settings: RunSettings, bundle: Bundle) -> None:
+    """A skill that the bundle never learned, or that this run cannot give a goal, is refused."""
+    known = bundle.manifest.skills
+    if settings.skill not in known:
+        raise ConfigError(
+            f"--skill {settings.skill}: the bundle {bundle.manifest.name} {bundle.manifest.version} "
+            f"knows {', '.join(known)}; choose one of them, or give --bundle with one that knows it"
+        )
+    if settings.skill == "go_to" and settings.target != "twin":
+        raise ConfigError(
+            "--skill go_to needs a place, and only a twin draws one; use another skill"
+        )
 
 
 def check_signer(bundle: Bundle, allow_development_key: bool) -> None:
@@ -237,16 +288,6 @@ def check_signer(bundle: Bundle, allow_development_key: bool) -> None:
             "robot refuses; sign it with a key of your own, or set allow_development_key = true "
             "in robot.toml"
         )
-
-
-def twin_goal(seed: int) -> Float32:
-    """The goal of following the person whom a seed's twin calls the target."""
-    from tools.twin.scenario import Scenario
-    from tools.twin.specimen import scene_of
-
-    scenario = Scenario()
-    look = scene_of(seed, scenario).people[0].look
-    return goal_vector(distance_m=scenario.desired_distance_m, appearance=look.shirt)
 
 
 def choose(setup: Setup, graph: str, budget: Budget | None) -> Chosen:

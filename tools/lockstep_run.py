@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -93,7 +93,7 @@ class Overrides:
 
     world: World | None = None
     policy: Policy | None = None
-    scenario: Scenario = field(default_factory=Scenario)
+    scenario: Scenario | None = None  # else that of the run's settings
     dark: bool = False
     on_render: Callable[[Twin], None] | None = None
     latency: Latency | None = None
@@ -124,7 +124,8 @@ class LockstepRun:
         settings = setup.settings
         self.setup = setup
         self.clockwork = Clockwork()
-        latency = o.latency or latency_of(settings.seed, o.scenario.domain)
+        scenario = o.scenario or setup.scenario()
+        latency = o.latency or latency_of(settings.seed, scenario.domain)
         self.channels = LockstepChannels(
             setup.table,
             self.clockwork,
@@ -133,13 +134,15 @@ class LockstepRun:
         )  # fmt: skip
         self.firmware = LockstepFirmware(setup.body.limit_table())
         self.twin = Twin(
-            setup.body, settings.seed, self.firmware.plant, o.scenario, start_ns=START_NS
+            setup.body, settings.seed, self.firmware.plant, scenario, start_ns=START_NS
         )
+        self.task = setup.tasks(scenario)[settings.skill]
         self.controller = self._build_controller(o, policy, latency)
         self.perception = self._build_perception(o, world)
         self.mind = Mind(self.channels, MindConfig(
-            skill=settings.skill, goal=setup.goal(), engage=True,
-            allow_motion=setup.has_body,
+            skill=settings.skill, goal=setup.goal(scenario), engage=True,
+            allow_motion=setup.has_body, skills=setup.bundle.manifest.skills,
+            geometry=setup.body.geometry,
         ), SteadyMachine())  # fmt: skip
         self.memory = MemorySink()
         self._camera_out = self.channels.writer("camera", "twin")
@@ -247,7 +250,7 @@ class LockstepRun:
         if self._active_ns and "truth" in records:
             truth = records["truth"]
             active = truth[truth["t_ns"] >= self._active_ns]
-            skill = judge(active) if len(active) else None
+            skill = judge(active, self.task) if len(active) else None
         return LockstepResult(
             records=records,
             skill=skill,

@@ -32,6 +32,10 @@ VALID_S = 5.0
 DEFAULT_STEP_S = 20.0
 WORDS = {
     "follow": "follow", "come": "follow", "accompany": "follow",
+    "approach": "approach", "near": "approach", "greet": "approach",
+    "look": "look_at", "look_at": "look_at", "watch": "look_at", "face": "look_at",
+    "search": "search", "find": "search", "seek": "search",
+    "go": "go_to", "go_to": "go_to", "drive": "go_to",
     "idle": "idle", "wait": "idle", "stop": "idle", "stand": "idle", "rest": "idle", "stay": "idle",
 }  # fmt: skip
 UNITS = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "m": 60.0, "min": 60.0, "minute": 60.0, "minutes": 60.0}  # fmt: skip
@@ -51,7 +55,7 @@ def plan_goal(goal: str, skills: tuple[str, ...]) -> tuple[PlannedStep, ...]:
     """
     steps = []
     for clause in filter(None, CLAUSE.split(goal.strip().lower())):
-        named = [WORDS[w] for w in re.findall(r"[a-z]+", clause) if w in WORDS]
+        named = [WORDS[w] for w in re.findall(r"[a-z_]+", clause) if w in WORDS]
         if not named or named[0] not in skills:
             raise PlanError(
                 f"no skill in '{clause}': use {', '.join(skills)}, as in 'follow for 20 s, then wait 5 s'"

@@ -149,12 +149,16 @@ def mind(setup: Setup, channels: Channels, stop: StopFlag, parent: Parent) -> No
     if setup.settings.planner:
         from runtime.planner_link import ZmqPlannerLink
 
-        planner = ZmqPlannerLink(setup.settings.planner, setup.settings.goal, now_ns())
+        planner = ZmqPlannerLink(
+            setup.settings.planner, setup.settings.goal, now_ns(), setup.bundle.manifest.skills
+        )
     config = MindConfig(
         skill=setup.settings.skill,
         goal=setup.goal(),
         engage=setup.is_twin,
         allow_motion=setup.has_body,
+        skills=setup.bundle.manifest.skills,
+        geometry=setup.body.geometry,
     )
     part = Mind(channels, config, LinuxMachine(setup.folder), planner)
     try:
@@ -192,7 +196,7 @@ def twin(
     from tools.twin.twin import STEP_NS, Twin
 
     plant = Plant.attach(plant_fd, offset)
-    world = Twin(setup.body, setup.settings.seed, plant, start_ns=now_ns())
+    world = Twin(setup.body, setup.settings.seed, plant, setup.scenario(), start_ns=now_ns())
     truth = channels.writer("truth", "twin")
     loop = TwinLoop(world, channels.writer("camera", "twin"), truth)
     heartbeat = Heartbeat(channels, "twin")

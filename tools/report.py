@@ -150,14 +150,12 @@ def _skill(setup: Setup, records: Arrays, zero: int) -> dict[str, Any]:
     truth = records.get("truth")
     if not setup.is_twin or not setup.has_body or truth is None:
         return {"name": name, "success": False, "metrics": {}}
-    if name != "follow":
-        return {"name": name, "success": not bool(truth["bump"].any()), "metrics": {}}
     during = truth[truth["t_ns"] >= zero]
     active = records.get("sent")
     ran = active is not None and bool((active["mode"] == Mode.ACTIVE).any())
     if not ran or len(during) < 10:
         return {"name": name, "success": False, "metrics": {}}
-    result = judge(during)
+    result = judge(during, setup.tasks()[name])
     metrics = {k: round(float(v), 4) for k, v in result.metrics.items()}
     return {"name": name, "success": bool(result.success), "metrics": metrics}
 

@@ -15,6 +15,7 @@ from tools.config import load_robot
 Option = tuple[str, dict[str, Any]]
 FLAG: dict[str, Any] = {"action": "store_true"}
 TEXT: dict[str, Any] = {"default": ""}
+SCENARIO_NAMES = ("default", "easy", "hard", "empty")
 FILE: dict[str, Any] = {"type": Path, "default": None}
 OPTIONS: tuple[Option, ...] = (
     ("--body", {**TEXT, "help": "body name or TOML file (default: companion)"}),
@@ -22,6 +23,7 @@ OPTIONS: tuple[Option, ...] = (
     ("--firmware", {**TEXT, "metavar": "host|qemu|PORT", "help": "host: the MCU's core as a process (twin); qemu: its ARM image on an emulated board (twin); or a serial port (robot, default /dev/companion-mcu)"}),
     ("--camera", {**TEXT, "metavar": "twin|DEVICE|VIDEO", "help": "twin, a V4L2 device, a GStreamer pipeline, or a video file (motors stay disarmed)"}),
     ("--skill", {"default": "follow", "choices": tuple(SKILLS), "help": "what it does (default: follow)"}),
+    ("--scenario", {"default": "default", "choices": SCENARIO_NAMES, "help": "how hard the twin's scene is (default: default)"}),
     ("--duration", {"type": float, "default": 0.0, "metavar": "S", "help": "seconds from the first active tick; 0: until Ctrl-C (default)"}),
     ("--headless", {**FLAG, "help": "no page"}),
     ("--seed", {"type": int, "default": 0, "help": "the twin's world (default: 0)"}),
@@ -83,7 +85,7 @@ def _twin_settings(args: argparse.Namespace) -> RunSettings:
         raise ConfigError("--config is a robot's; give --target robot too")
     return RunSettings(
         body=args.body or "companion", firmware=args.firmware or "host",
-        camera=args.camera or "twin", skill=args.skill,
+        camera=args.camera or "twin", skill=args.skill, scenario=args.scenario,
         duration_s=args.duration, headless=args.headless, seed=args.seed, lockstep=args.lockstep,
         record=args.record, report=args.report, bundle=args.bundle or DEFAULT_BUNDLE,
         page_port=args.page_port, planner=args.planner, stay=args.stay, goal=args.goal,
@@ -100,6 +102,8 @@ def _robot_settings(args: argparse.Namespace) -> RunSettings:
             "--target robot needs a serial port and a real camera; "
             "for the simulation use --target twin"
         )
+    if args.scenario != "default":
+        raise ConfigError("--scenario is a twin's; leave out --target robot")
     if args.lockstep:
         raise ConfigError("--lockstep runs the twin on virtual time; leave out --target robot")
     return RunSettings(

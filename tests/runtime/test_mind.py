@@ -1,5 +1,6 @@
 """The mind on real channels in memory, with the real planner at the other end of a real socket."""
 
+import math
 import socket
 import time
 from collections.abc import Iterator
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 import zmq
 
-from models.layout import goal_vector
+from models.layout import GOAL_MASKS, goal_vector
+from runtime.body import load_body
 from runtime.channels import channel_table
 from runtime.conditions import Condition
 from runtime.events import Event
+from runtime.goal import MASK, VALUES
 from runtime.lockstep import START_NS, Clockwork, LockstepChannels
 from runtime.machine import MachineState
 from runtime.mind import INTENT_LIFE_NS, Mind, MindConfig
@@ -23,7 +26,10 @@ from tools.planner import Planner
 
 MS = 1_000_000
 GOAL = goal_vector(distance_m=1.2, appearance=(0.9, 0.1, 0.1))
-CONFIG = MindConfig(skill="follow", goal=GOAL, engage=True, allow_motion=True)
+CONFIG = MindConfig(
+    skill="follow", goal=GOAL, engage=True, allow_motion=True,
+    geometry=load_body("companion").geometry, skills=tuple(SKILLS),
+)  # fmt: skip
 FIT = MachineState(1e6, 1e6, 40.0)
 
 
@@ -46,6 +52,7 @@ class Rig:
         self.health = self.channels.reader("health")
         self._events = self.channels.reader("event.mind")
         self.operator = self.channels.writer("operator", "console")
+        self.sensors = self.channels.writer("sensors", "controller")
         self.status = self.channels.writer("status", "controller")
         self.belief = self.channels.writer("belief", "perception")
         self.mind = Mind(self.channels, config, self.machine, planner)
@@ -140,6 +147,67 @@ def test_the_operator_chooses_the_skill() -> None:
 def test_a_skill_that_does_not_exist_changes_nothing() -> None:
     rig = Rig()
     rig.operator.record["skill"] = 77
+    rig.operator.record["skill_changes"] = 1
+    rig.operator.publish(rig.now_ns)
+    rig.clockwork.run(rig.now_ns)
+    rig.step()
+    assert rig.skill == "follow"
+
+
+WHOLE = goal_vector(
+    distance_m=1.2, appearance=(0.9, 0.1, 0.1), position_m=(2.0, 1.0), heading_rad=math.pi / 2
+)
+
+
+@pytest.mark.parametrize("skill", list(SKILLS))
+def test_each_skill_is_given_what_it_needs_of_the_goal_and_no_more(skill: str) -> None:
+    rig = Rig(replace(CONFIG, goal=WHOLE, skill=skill))
+    rig.step()
+    goal = rig.intent.record["goal"]
+    for part in GOAL_MASKS:
+        needed = part in SKILLS[skill].needs
+        assert goal[MASK[part]] == needed
+        assert np.array_equal(goal[VALUES[part]], WHOLE[VALUES[part]] * needed)
+
+
+def test_place_and_heading_are_carried_along_with_the_base() -> None:
+    rig = Rig(replace(CONFIG, goal=WHOLE, skill="go_to"))
+    half_track_m, radius_m = (
+        CONFIG.geometry.track_width_m / 2, CONFIG.geometry.wheel_radius_m
+    )  # fmt: skip
+    left = right = 0.0
+    # 1 m straight on, a quarter to the left, and a moment at rest: speed, turn, periods
+    for speed, turn, periods in (
+        (0.0, 0.0, 1),
+        (0.5, 0.0, 200),
+        (0.0, math.pi / 2, 100),
+        (0.0, 0.0, 1),
+    ):
+        for _ in range(periods):
+            left += (speed - turn * half_track_m) * 0.01 / radius_m
+            right += (speed + turn * half_track_m) * 0.01 / radius_m
+            rig.sensors.record["position_rad"][:2] = left, right
+            rig.sensors.record["gyro_rad_s"][:, 2] = turn
+            rig.sensors.publish(rig.now_ns + 10 * MS)
+            rig.step(10)
+    rig.step()
+    x, y, yaw = rig.mind.odometry.pose
+    assert (x, y, yaw) == pytest.approx((1.0, 0.0, math.pi / 2), abs=0.01)
+    goal = rig.intent.record["goal"]
+    assert goal[VALUES["position"]] == pytest.approx((1.0, -1.0), abs=0.02)
+    assert goal[VALUES["heading"]] == pytest.approx((0.0, 1.0), abs=0.01)
+
+
+def test_another_skill_than_the_goals_keeps_its_own_distance() -> None:
+    rig = Rig()
+    rig.mind.skill = "approach"
+    rig.step()
+    assert rig.intent.record["goal"][VALUES["distance"]] == pytest.approx(0.8)
+
+
+def test_a_skill_that_the_bundle_does_not_know_is_not_chosen() -> None:
+    rig = Rig(replace(CONFIG, skills=("idle", "follow")))
+    rig.operator.record["skill"] = SKILLS["search"].index
     rig.operator.record["skill_changes"] = 1
     rig.operator.publish(rig.now_ns)
     rig.clockwork.run(rig.now_ns)

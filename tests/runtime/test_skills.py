@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from models.bundle import find_bundle, load_bundle
+from models.layout import GOAL_MASKS
 from runtime.body import load_body
 from runtime.skills import MAX_AGE_FRAMES, MAX_STEP_S, MAX_STEPS, SKILLS, PlanRunner, Proposal, Step
 
@@ -14,9 +15,27 @@ PLAN = Proposal(
 )  # fmt: skip
 
 
-def test_the_skills_are_the_bundles_in_its_order() -> None:
+def test_the_bundles_skills_are_ours_in_our_order() -> None:
     bundle = load_bundle(find_bundle("companion-follow"), load_body("companion").layout())
-    assert {s.index: s.name for s in SKILLS.values()} == dict(enumerate(bundle.manifest.skills))
+    names = [s.name for s in sorted(SKILLS.values(), key=lambda s: s.index)]
+    assert names[: len(bundle.manifest.skills)] == list(bundle.manifest.skills)
+
+
+@pytest.mark.parametrize("skill", SKILLS.values(), ids=list(SKILLS))
+def test_every_skill_is_declared_whole(skill) -> None:
+    assert SKILLS[skill.name] is skill and list(SKILLS).index(skill.name) == skill.index
+    assert set(skill.needs) <= set(GOAL_MASKS)
+    assert skill.does and skill.precondition and skill.expected and skill.success
+    assert 0 <= skill.cost <= skill.timeout_s <= MAX_STEP_S
+    assert skill.driven_by == ("script" if skill.name == "idle" else "policy")
+    assert (skill.distance_m is not None) == ("distance" in skill.needs)
+
+
+def test_a_plan_with_a_skill_that_the_bundle_lacks_is_refused() -> None:
+    plan = replace(PLAN, steps=(Step("search", 5),))
+    assert PlanRunner().check(plan, 0, 100) == ""
+    reason = PlanRunner(("idle", "follow")).check(plan, 0, 100)
+    assert reason == "no skill search: known are idle, follow"
 
 
 @pytest.mark.parametrize(

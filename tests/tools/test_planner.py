@@ -5,7 +5,7 @@ import zmq
 
 from runtime.planner_wire import Beat, Observation, Proposed, Refused, Request, decode, encode
 from runtime.skills import MAX_STEP_S, SKILLS
-from tools.planner import BEAT_NS, DEFAULT_STEP_S, PlanError, Planner, plan_goal
+from tools.planner import BEAT_NS, DEFAULT_STEP_S, WORDS, PlanError, Planner, plan_goal
 
 ALL = tuple(SKILLS)
 SECOND = 1_000_000_000
@@ -19,6 +19,15 @@ SECOND = 1_000_000_000
         ("come along for 1.5 min; rest 10 seconds", [("follow", 90), ("idle", 10)]),
         ("wait 3 sec and then follow and stop", [("idle", 3), ("follow", 20), ("idle", 20)]),
         ("  accompany her for 2 minutes , ", [("follow", 120)]),
+        (
+            "find me, come near for 9 s, then look at me 4 s",
+            [("search", 20), ("follow", 9), ("look_at", 4)],
+        ),
+        ("go to the door, approach her", [("go_to", 20), ("approach", 20)]),
+        (
+            "go_to; look_at 3 s; search; watch her",
+            [("go_to", 20), ("look_at", 3), ("search", 20), ("look_at", 20)],
+        ),
         (f"wait {MAX_STEP_S:g} s", [("idle", MAX_STEP_S)]),
     ],
 )
@@ -40,6 +49,11 @@ def test_a_goal_becomes_steps(goal: str, steps: list[tuple[str, float]]) -> None
 def test_a_goal_that_becomes_none_says_why(goal: str, says: str) -> None:
     with pytest.raises(PlanError, match=says):
         plan_goal(goal, ALL)
+
+
+def test_every_skill_has_a_word() -> None:
+    assert set(WORDS.values()) == set(SKILLS)
+    assert all(WORDS[name] == name for name in SKILLS)
 
 
 def test_only_skills_of_the_robot_are_proposed() -> None:

@@ -8,6 +8,7 @@ from runtime.body import load_body
 from tools.compose import RunSettings, prepare
 from tools.twin.scenario import Scenario
 from tools.twin.specimen import factory_calibration, lens_of, scene_of
+from tools.twin.task import tasks_of
 from tools.twin.twin import Twin
 
 
@@ -21,6 +22,8 @@ def test_scene_lens_and_goal_are_the_twins(seed: int) -> None:
     goal = setup.goal()
     assert tuple(goal[3:6]) == pytest.approx(twin.goal().appearance)
     assert goal[2] == pytest.approx(twin.goal().distance_m)
+    task = tasks_of(seed, twin.scene, Scenario())["go_to"]
+    assert goal[[0, 1, 8]] == pytest.approx(task.goal(twin.pose())[[0, 1, 8]], abs=0.01)
 
 
 def test_a_twin_writes_its_factory_calibration_and_reads_it_back(tmp_path) -> None:

@@ -21,8 +21,8 @@ LEASE_NS = 1_000_000_000
 class Operator:
     """All clients' wishes, merged: anyone may stop, one at a time may drive."""
 
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
+    def __init__(self, writer: Writer, skills: tuple[str, ...] = tuple(SKILLS)) -> None:
+        self._writer, self._skills = writer, skills
         self._seen: dict[int, int] = {}  # client -> time of its last message
         self._rearm: dict[int, tuple[int, int]] = {}  # client -> press began, last heard
         self._driver = 0
@@ -50,8 +50,8 @@ class Operator:
             self._count("disengages")
         elif kind == "skill":
             name = str(message.get("name"))
-            if name not in SKILLS:
-                return f"no skill {name}: known are {', '.join(SKILLS)}"
+            if name not in self._skills:
+                return f"no skill {name}: known are {', '.join(self._skills)}"
             record["skill"] = SKILLS[name].index
             self._count("skill_changes")
         elif kind == "drive":

@@ -51,7 +51,9 @@ class Console:
 
     def __init__(self, setup: Setup, channels: Channels) -> None:
         self.view = View(setup, channels)
-        self.operator = Operator(channels.writer("operator", "console"))
+        self.operator = Operator(
+            channels.writer("operator", "console"), setup.bundle.manifest.skills
+        )
         self.clients: dict[int, WebSocket] = {}
         self.ready_for: dict[int, bool] = {}  # a page that has drawn the last picture
         self._numbers = itertools.count(1)

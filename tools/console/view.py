@@ -25,6 +25,7 @@ class View:
 
     def __init__(self, setup: Setup, channels: Channels) -> None:
         self._setup = setup
+        self._skills = [SKILLS[name] for name in setup.bundle.manifest.skills if name in SKILLS]
         names = ("status", "sensors", "surprise", "frame", "expected", "intent", "health", "tick", "prediction")  # fmt: skip
         self._r = {name: channels.reader(name) for name in names}
         self._event_readers = {p: channels.reader(f"event.{p}") for p in REPORTING}
@@ -64,7 +65,7 @@ class View:
             "mode": Mode(int(status["mode"])).name.lower(),
             "stale": self._r["status"].stale(now_ns),
             "skill": next((s.name for s in SKILLS.values() if s.index == skill), "?"),
-            "skills": [{"name": s.name, "does": s.does} for s in SKILLS.values()],
+            "skills": [{"name": s.name, "does": s.does} for s in self._skills],
             "conditions": self._conditions(int(status["conditions"])),
             "joints": self._joints(),
             "surprise": self._surprise(),

@@ -1,122 +1,313 @@
-"""The privileged driver: what a policy that knew everything would do; learners imitate it.
+"""The privileged driver of every skill: what a policy that knew the room would do; learners imitate it.
 
-A pure function of the twin's present state, continuous in it, so that it can label any state a
-learner gets into: a potential field keeps the distance and clear of things, the base tracks it as
-a unicycle, and the head keeps the person centred against the base's own turning.
+It knows every obstacle and where the target is while it sees it, but nothing of a target it never
+saw: there it goes on from the last sight for a moment and then searches, so that a learner with a
+memory can do the same. A potential field keeps it clear of things, the base tracks it as a
+unicycle, and the head keeps the person centred against the base's own turning.
+
+    expert = Expert(twin)
+    expert.look()                 # once per rendered frame
+    action = expert.act(task)     # any task, as often as wanted: the label of this state
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
-from tools.twin.scene import ROOM_HALF_M
-from tools.twin.twin import Twin
-from tools.twin.world import PERSON_RADIUS_M, RING_RADIUS_M
+from tools.twin.scene import ROOM_HALF_M, Obstacle
+from tools.twin.task import Task
+from tools.twin.twin import START_PITCH_RAD, Twin
+from tools.twin.world import PERSON_RADIUS_M, RING_RADIUS_M, TARGET
 
+SEEN_PX = 6  # of the camera's image: this much of the target tells where it is
+EXTRAPOLATE_S = 1.0
+PATIENCE_S, PATIENCE_LOOKING_S = 2.0, 1.0  # unseen that long: it searches
+LOOKING_RAD = 0.45  # the camera points at where the target should be
+SEARCH_TURN_RAD_S, SEARCH_LEAD_RAD, SEARCH_M, SEARCH_REACH_M = 1.2, 0.5, 2.0, 0.15
 AIM_SHARE = 0.6  # of the shirt's elevation: keeps face and floor in view
-SHIRT_M = 1.0
-APPROACH_1_S = 1.3  # speed per metre of distance error
+SHIRT_M, LOOK_M = 1.0, 1.1
+PULL_1_S = 1.3  # speed per metre of distance error
 FOLLOW_SHARE = 0.5  # of the person's own velocity, fed forward
 SPEED_MAX_M_S, TURN_MAX_RAD_S = 0.6, 2.2
 TURN_1_S = 2.2
 HEAD_1_S = 4.0
+HEAD_MAX_RAD = 1.95
+LOOK_TURN_RAD = 1.1  # looking at somebody, the base turns when the head has to turn further
 FRONT_RAD, BACK_RAD = math.radians(100), math.radians(150)
 CLEARANCE_M, CLEARANCE_1_S = 0.06, 1.5
 REACH_M, WALL_REACH_M, PERSON_REACH_M = 0.5, 0.4, 0.55
 PULL_MAX_M_S, PUSH_MAX_M_S = 0.75, 1.3
+REST_M_S = 0.1
+REST_BAND_M, STOP_AT_M = 0.24, 0.05  # approaching: it rests within the band and stops at this error
+GO_REACH_M, GO_PEOPLE_M = 0.3, 0.5
+GO_MAX_M_S = 0.5
+ARRIVED_M, FADE_M = 0.07, 0.6
+LONG_M = 0.28  # half the length of a box that its circle is no fair likeness of
+GO_HEAD_RAD = 0.6
 
-Vector = tuple[float, float]
+Thing = tuple[float, float, float, float]  # unit vector from it to the robot, its reach, the gap
+
+
+class Expert:
+    """See the module's text; a twin that was reset needs a new one."""
+
+    def __init__(self, twin: Twin) -> None:
+        self.twin = twin
+        body = twin.body
+        self._yaw_joint, self._pitch_joint = (
+            body.joint_names.index(n) for n in ("head_yaw", "head_pitch")
+        )
+        joints, radius = body.joint, body.geometry.wheel_radius_m
+        self._full = tuple(joints[i].velocity_max_rad_s for i in (0, 1))
+        self._head_full = tuple(
+            joints[i].velocity_max_rad_s for i in (self._yaw_joint, self._pitch_joint)
+        )
+        self._half_track_m, self._radius_m = body.geometry.track_width_m / 2, radius
+        self._round = [
+            (o.x_m, o.y_m, o.radius_m + RING_RADIUS_M)
+            for o in twin.scene.obstacles
+            if max(o.half_m) < LONG_M
+        ]
+        self._long = [o for o in twin.scene.obstacles if max(o.half_m) >= LONG_M]
+        self._step = -1
+        self._seen_ns = -1  # never
+        self._last = (0.0, 0.0, 0.0, 0.0)  # the target when last seen: x, y, vx, vy
+        self.sees = False
+        self.searching = 1.0  # 0: it knows where the target is; else the direction it turns
+
+    def look(self) -> None:
+        """Take in the frame that was rendered last."""
+        twin = self.twin
+        labels = twin.camera.classes[twin.camera.geom]
+        self.sees = int(np.count_nonzero(labels == TARGET)) >= SEEN_PX
+        self._step = -1
+        self._sense()
+        if self.sees:
+            self._seen_ns = twin.now_ns
+            self.searching = 0.0
+        elif not self.searching:
+            unseen_s = (twin.now_ns - self._seen_ns) / 1e9
+            looking = abs(_wrap(self._bearing - self._head_yaw)) < LOOKING_RAD
+            if unseen_s > (PATIENCE_LOOKING_S if looking else PATIENCE_S):
+                self.searching = math.copysign(1.0, self._bearing)
+
+    def act(self, task: Task) -> npt.NDArray[np.float32]:
+        """(4,) in [-1, 1]: wheels as a fraction of their top speed, head joints as a rate."""
+        if task.skill == "idle":
+            return np.zeros(4, np.float32)
+        self._sense()
+        if task.skill == "go_to":
+            return self._go_to(task)
+        if self.searching:
+            return self._search()
+        if task.skill == "follow":
+            return self._follow(task.distance_m or self.twin.scenario.desired_distance_m)
+        if task.skill == "approach":
+            return self._approach(task.distance_m or 0.0)
+        turn = TURN_1_S * self._bearing
+        if task.skill == "look_at":
+            turn -= _clip(turn, TURN_1_S * LOOK_TURN_RAD)
+        return self._action(0.0, turn, self._bearing, self._elevation(LOOK_M, 1.0))
+
+    def _sense(self) -> None:
+        """The twin's present state as plain numbers, once per physics step."""
+        twin = self.twin
+        if twin.steps == self._step:
+            return
+        self._step = twin.steps
+        data, ids = twin.data, twin.ids
+        x, y, yaw = self._x, self._y, self._yaw = twin.pose()
+        self._ahead = math.cos(yaw), math.sin(yaw)
+        vx, vy = float(data.qvel[0]), float(data.qvel[1])
+        self._speed = vx * self._ahead[0] + vy * self._ahead[1]
+        self._yaw_rate = float(data.qvel[5])
+        self._head_yaw = float(data.qpos[ids.joint_q[self._yaw_joint]])
+        self._head_pitch = float(data.qpos[ids.joint_q[self._pitch_joint]])
+        self._camera_m = float(data.site_xpos[ids.camera_site][2])
+        target = twin.people.target
+        if self.sees:
+            self._last = (target.x, target.y, target.vx, target.vy)
+        tx, ty, tvx, tvy = self._last
+        unseen_s = 0.0 if self.sees else (twin.now_ns - self._seen_ns) / 1e9
+        ahead_s = min(unseen_s, EXTRAPOLATE_S)
+        self._person_v = (tvx, tvy) if unseen_s < EXTRAPOLATE_S else (0.0, 0.0)
+        dx, dy = tx + tvx * ahead_s - x, ty + tvy * ahead_s - y
+        self._distance = math.hypot(dx, dy) + 1e-6
+        self._toward = dx / self._distance, dy / self._distance
+        self._bearing = _wrap(math.atan2(dy, dx) - yaw)
+        self._target_thing = _thing(
+            x - target.x, y - target.y, PERSON_RADIUS_M + RING_RADIUS_M, PERSON_REACH_M
+        )
+        self._things = self._near(x, y)
+
+    def _near(self, x: float, y: float) -> list[Thing]:
+        """Everything but the target that is near enough to push."""
+        things = [
+            _thing(x - ox, y - oy, size, REACH_M)
+            for ox, oy, size in self._round
+            if abs(x - ox) < size + REACH_M and abs(y - oy) < size + REACH_M
+        ]
+        things += [_long_thing(o, x, y) for o in self._long]
+        for w in self.twin.people.walkers[1:]:
+            things.append(_thing(x - w.x, y - w.y, PERSON_RADIUS_M + RING_RADIUS_M, PERSON_REACH_M))
+        room = ROOM_HALF_M - RING_RADIUS_M
+        for side in (-1.0, 1.0):
+            things.append((-side, 0.0, WALL_REACH_M, room - side * x))
+            things.append((0.0, -side, WALL_REACH_M, room - side * y))
+        return [t for t in things if t[3] < t[2]]
+
+    def _follow(self, desired_m: float) -> npt.NDArray[np.float32]:
+        ux, uy = self._toward
+        along = self._person_v[0] * ux + self._person_v[1] * uy
+        toward = PULL_1_S * (self._distance - desired_m) + FOLLOW_SHARE * along
+        return self._track(_clip(toward, PULL_MAX_M_S))
+
+    def _approach(self, desired_m: float) -> npt.NDArray[np.float32]:
+        """Go near, stop in front and rest there until the person has gone on."""
+        error = self._distance - desired_m
+        resting = abs(self._speed) < REST_M_S and error < REST_BAND_M
+        if -REST_BAND_M < error < STOP_AT_M or (resting and error > 0):
+            turn = TURN_1_S * self._bearing + self._bearing_rate()
+            return self._action(
+                0.0, _clip(turn, TURN_MAX_RAD_S), self._bearing, self._elevation(SHIRT_M, AIM_SHARE)
+            )
+        ux, uy = self._toward
+        along = self._person_v[0] * ux + self._person_v[1] * uy
+        toward = PULL_1_S * error + (max(0.0, along) if error > 0 else 0.0)
+        return self._track(_clip(toward, PULL_MAX_M_S))
+
+    def _track(self, toward: float) -> npt.NDArray[np.float32]:
+        """Drive at this speed to the person, around things, and look at them."""
+        fx, fy = self._force(self._toward, toward, self._things)
+        speed, turn = self._unicycle(fx, fy, self._bearing)
+        speed = self._clear_of_things(speed)
+        return self._action(speed, turn, self._bearing, self._elevation(SHIRT_M, AIM_SHARE))
+
+    def _search(self) -> npt.NDArray[np.float32]:
+        """Turn in place, the head a little ahead; give way to what comes near."""
+        near = [(x, y, SEARCH_REACH_M, gap) for x, y, _, gap in (*self._things, self._target_thing)]
+        fx, fy = self._force((0.0, 0.0), 0.0, near)
+        speed = _clip(self._ahead[0] * fx + self._ahead[1] * fy, SPEED_MAX_M_S / 2)
+        turn, lead = self.searching * SEARCH_TURN_RAD_S, self.searching * SEARCH_LEAD_RAD
+        pitch = -AIM_SHARE * math.atan2(SHIRT_M - self._camera_m, SEARCH_M)
+        return self._action(self._clear_of_things(speed), turn, lead, pitch, fixed=False)
+
+    def _go_to(self, task: Task) -> npt.NDArray[np.float32]:
+        place = task.place_xy_m or (self._x, self._y)
+        dx, dy = place[0] - self._x, place[1] - self._y
+        distance = math.hypot(dx, dy) + 1e-6
+        if distance < ARRIVED_M or (distance < 2 * ARRIVED_M and abs(self._speed) < REST_M_S / 4):
+            off = 0.0 if task.heading_rad is None else _wrap(task.heading_rad - self._yaw)
+            return self._action(0.0, _clip(TURN_1_S * off, 1.2), 0.0, START_PITCH_RAD, fixed=False)
+        ux, uy = dx / distance, dy / distance
+        toward = min(GO_MAX_M_S, PULL_1_S * distance)
+        fade = min(1.0, distance / FADE_M)
+        things = [
+            (x, y, GO_PEOPLE_M if reach == PERSON_REACH_M else GO_REACH_M * fade, gap)
+            for x, y, reach, gap in (*self._things, self._target_thing)
+        ]
+        fx, fy = self._force((ux, uy), toward, things)
+        cosine, sine = self._ahead
+        angle = math.atan2(-sine * fx + cosine * fy, cosine * fx + sine * fy)
+        size = math.hypot(fx, fy)
+        turn = _clip(TURN_1_S * angle * size / (size + 0.05), TURN_MAX_RAD_S)
+        forward = size * math.cos(angle)
+        if forward > 0:
+            speed = min(forward, SPEED_MAX_M_S) * max(0.0, 1 - abs(angle) / FRONT_RAD)
+        else:  # only what pushes makes it back up; a place behind is turned to
+            speed = max(forward + max(0.0, -toward * (cosine * ux + sine * uy)), -GO_MAX_M_S / 2)
+            speed = min(0.0, speed)
+        head = _clip(angle, GO_HEAD_RAD)
+        return self._action(self._clear_of_things(speed), turn, head, START_PITCH_RAD, fixed=False)
+
+    def _force(
+        self, unit: tuple[float, float], toward: float, things: list[Thing]
+    ) -> tuple[float, float]:
+        """Wanted velocity in the world, m/s: the pull along `unit`, away from and around things."""
+        ux, uy = unit
+        fx, fy = toward * ux, toward * uy
+        share = 0.8 * min(1.0, max(0.0, toward) / 0.2)
+        for px, py, reach, gap in things:
+            if gap >= reach:
+                continue
+            push = min(PUSH_MAX_M_S, 0.12 * (1 / max(gap, 0.04) - 1 / reach))
+            side = 1.0 if px * uy - py * ux >= 0 else -1.0
+            around = share * side * push
+            fx += push * px - around * py
+            fy += push * py + around * px
+        return fx, fy
+
+    def _unicycle(self, fx: float, fy: float, face: float) -> tuple[float, float]:
+        """Speed and turn that follow a wanted velocity; with little of it the base faces `face`."""
+        cosine, sine = self._ahead
+        forward, left = cosine * fx + sine * fy, -sine * fx + cosine * fy
+        size = math.hypot(forward, left)
+        weight = size / (size + 0.2)
+        turn = TURN_1_S * (weight * _steer(math.atan2(left, forward)) + (1 - weight) * face)
+        turn = _clip(turn, TURN_MAX_RAD_S)
+        return _clip(forward, SPEED_MAX_M_S) * max(0.0, 1 - abs(turn) / 4.0), turn
+
+    def _clear_of_things(self, speed: float) -> float:
+        """Never approach anything faster than the gap to it allows."""
+        ahead_x, ahead_y = self._ahead
+        for px, py, _, gap in (*self._things, self._target_thing):
+            toward = -(px * ahead_x + py * ahead_y)
+            allowed = CLEARANCE_1_S * max(0.0, gap - CLEARANCE_M)
+            if toward * speed > allowed:
+                speed = allowed / toward
+        return speed
+
+    def _bearing_rate(self) -> float:
+        """How fast the person walks around the robot, rad/s."""
+        ux, uy = self._toward
+        return (ux * self._person_v[1] - uy * self._person_v[0]) / max(self._distance, 0.4)
+
+    def _elevation(self, height_m: float, share: float) -> float:
+        """The pitch (down positive) towards this height of the person."""
+        return -share * math.atan2(height_m - self._camera_m, max(self._distance, 0.4))
+
+    def _action(
+        self, speed: float, turn: float, yaw: float, pitch: float, fixed: bool = True
+    ) -> npt.NDArray[np.float32]:
+        """Wheels for speed and turn, head towards yaw and pitch; `fixed` aims stand in the world."""
+        turn = _clip(turn, TURN_MAX_RAD_S)
+        left = (speed - turn * self._half_track_m) / (self._radius_m * self._full[0])
+        right = (speed + turn * self._half_track_m) / (self._radius_m * self._full[1])
+        over = max(1.0, abs(left), abs(right))
+        yaw_rate = HEAD_1_S * (_clip(yaw, HEAD_MAX_RAD) - self._head_yaw)
+        if fixed:
+            yaw_rate -= self._yaw_rate
+        yaw_rate = _clip(yaw_rate / self._head_full[0], 1.0)
+        pitch_rate = _clip(HEAD_1_S * (pitch - self._head_pitch) / self._head_full[1], 1.0)
+        return np.array((left / over, right / over, yaw_rate, pitch_rate), np.float32)
 
 
 def expert(twin: Twin) -> npt.NDArray[np.float32]:
-    """(4,) in [-1, 1]: wheels as a fraction of their top speed, head joints as a rate."""
-    forward, left = _force(twin)
-    person_x, person_y = twin.person_base_m()
-    bearing = math.atan2(person_y, person_x)
-    size = math.hypot(forward, left)
-    steer = _steer(math.atan2(left, forward))
-    weight = size / (size + 0.2)
-    turn = TURN_1_S * (weight * steer + (1 - weight) * bearing)
-    turn = _clip(turn, TURN_MAX_RAD_S)
-    speed = _clip(forward, SPEED_MAX_M_S) * max(0.0, 1 - abs(turn) / 4.0)
-    speed = _clear_of_things(twin, speed)
-    return _action(twin, speed, turn, bearing, math.hypot(person_x, person_y))
+    """Follow, knowing where the person is whether it sees them or not."""
+    it = Expert(twin)
+    it.sees, it.searching = True, 0.0
+    return it.act(Task("follow", distance_m=twin.scenario.desired_distance_m))
 
 
-def _action(
-    twin: Twin, speed: float, turn: float, bearing: float, distance: float
-) -> npt.NDArray[np.float32]:
-    body, data, ids = twin.body, twin.data, twin.ids
-    half_track = body.geometry.track_width_m / 2
-    radius = body.geometry.wheel_radius_m
-    left = (speed - turn * half_track) / (radius * body.joint[0].velocity_max_rad_s)
-    right = (speed + turn * half_track) / (radius * body.joint[1].velocity_max_rad_s)
-    over = max(1.0, abs(left), abs(right))
-    yaw_joint, pitch_joint = (body.joint_names.index(n) for n in ("head_yaw", "head_pitch"))
-    yaw = float(data.qpos[ids.joint_q[yaw_joint]])
-    pitch = float(data.qpos[ids.joint_q[pitch_joint]])
-    off = math.atan2(math.sin(bearing - yaw), math.cos(bearing - yaw))
-    yaw_rate = HEAD_1_S * off - float(data.qvel[5])
-    camera_m = float(data.site_xpos[ids.camera_site][2])
-    aim = -AIM_SHARE * math.atan2(SHIRT_M - camera_m, max(distance, 0.4))
-    pitch_rate = HEAD_1_S * (aim - pitch)
-    action = (
-        left / over,
-        right / over,
-        yaw_rate / body.joint[yaw_joint].velocity_max_rad_s,
-        pitch_rate / body.joint[pitch_joint].velocity_max_rad_s,
+def _thing(dx: float, dy: float, size: float, reach: float) -> Thing:
+    away = math.hypot(dx, dy) + 1e-9
+    return dx / away, dy / away, reach, away - size
+
+
+def _long_thing(o: Obstacle, x: float, y: float) -> Thing:
+    """The nearest spot of a box too long to be taken for round."""
+    cosine, sine = math.cos(o.yaw_rad), math.sin(o.yaw_rad)
+    along, across = (
+        cosine * (x - o.x_m) + sine * (y - o.y_m),
+        cosine * (y - o.y_m) - sine * (x - o.x_m),
     )
-    return np.clip(np.array(action, np.float32), -1, 1)
-
-
-def _force(twin: Twin) -> Vector:
-    """Wanted velocity in the base frame, m/s."""
-    x, y, yaw = twin.pose()
-    target = twin.people.target
-    dx, dy = target.x - x, target.y - y
-    distance = math.hypot(dx, dy) + 1e-6
-    ux, uy = dx / distance, dy / distance
-    error = distance - twin.scenario.desired_distance_m
-    toward = APPROACH_1_S * error + FOLLOW_SHARE * (target.vx * ux + target.vy * uy)
-    toward = _clip(toward, PULL_MAX_M_S)
-    fx, fy = toward * ux, toward * uy
-    for px, py, reach, gap in _things(twin, x, y):
-        push = _push(gap, reach)
-        if push == 0.0:
-            continue
-        away = math.hypot(px, py) + 1e-9
-        px, py = px / away, py / away
-        side = 1.0 if px * uy - py * ux >= 0 else -1.0
-        around = 0.8 * side * push * min(1.0, max(0.0, toward) / 0.2)
-        fx += push * px - around * py
-        fy += push * py + around * px
-    cosine, sine = math.cos(yaw), math.sin(yaw)
-    return cosine * fx + sine * fy, -sine * fx + cosine * fy
-
-
-def _things(twin: Twin, x: float, y: float) -> Iterator[tuple[float, float, float, float]]:
-    """Direction from each thing to the robot, how far it pushes, and the gap to the bumper ring."""
-    for o in twin.scene.obstacles:
-        dx, dy = x - o.x_m, y - o.y_m
-        yield dx, dy, REACH_M, math.hypot(dx, dy) - o.radius_m - RING_RADIUS_M
-    for w in twin.people.walkers[1:]:
-        dx, dy = x - w.x, y - w.y
-        yield dx, dy, PERSON_REACH_M, math.hypot(dx, dy) - PERSON_RADIUS_M - RING_RADIUS_M
-    for side in (-1.0, 1.0):
-        yield -side, 0.0, WALL_REACH_M, ROOM_HALF_M - side * x - RING_RADIUS_M
-        yield 0.0, -side, WALL_REACH_M, ROOM_HALF_M - side * y - RING_RADIUS_M
-
-
-def _push(gap_m: float, reach_m: float) -> float:
-    """Repulsion in m/s: none from `reach_m` on, the most at the ring."""
-    if gap_m >= reach_m:
-        return 0.0
-    near = max(gap_m, 0.04)
-    return min(PUSH_MAX_M_S, 0.12 * (1 / near - 1 / reach_m))
+    along -= _clip(along, o.half_m[0])
+    across -= _clip(across, o.half_m[1])
+    dx, dy = cosine * along - sine * across, sine * along + cosine * across
+    return _thing(dx, dy, RING_RADIUS_M, REACH_M)
 
 
 def _steer(angle: float) -> float:
@@ -133,18 +324,8 @@ def _steer(angle: float) -> float:
     return math.copysign(1.0, angle) * size
 
 
-def _clear_of_things(twin: Twin, speed: float) -> float:
-    """Never approach anything faster than the gap to it allows."""
-    x, y, yaw = twin.pose()
-    ahead_x, ahead_y = math.cos(yaw), math.sin(yaw)
-    for px, py, _, gap in _things(twin, x, y):
-        if gap > REACH_M:
-            continue
-        toward = -(px * ahead_x + py * ahead_y) / (math.hypot(px, py) + 1e-9)
-        allowed = CLEARANCE_1_S * max(0.0, gap - CLEARANCE_M)
-        if toward * speed > allowed:
-            speed = allowed / toward
-    return speed
+def _wrap(angle: float) -> float:
+    return math.atan2(math.sin(angle), math.cos(angle))
 
 
 def _clip(value: float, limit: float) -> float:

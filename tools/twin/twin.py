@@ -30,7 +30,7 @@ from tools.twin.scenario import Scenario
 from tools.twin.scene import draw_scene
 from tools.twin.sensors import Sensors
 from tools.twin.specimen import CAMERA, IMU, PEOPLE, SCENE
-from tools.twin.truth import TRUTH
+from tools.twin.truth import TRUTH, measure
 from tools.twin.world import HIP_M, STEP_S, TARGET, build
 
 STEP_NS = round(STEP_S * 1e9)
@@ -215,6 +215,7 @@ class Twin:
         out["distance_m"] = math.hypot(forward, left)
         out["bump"] = recently
         out["motor_enable"] = self.motors.enabled
+        measure(self, out)
 
     @property
     def bumped(self) -> bool:
