@@ -134,9 +134,9 @@ class Remap:
                 " use the table made for this camera"
             )
         flat = image.reshape(self._source[0] * self._source[1], -1)
-        total = flat[self._taps[0]] * self._weights[0]
+        total = flat.take(self._taps[0], axis=0) * self._weights[0]
         for tap, weight in zip(self._taps[1:], self._weights[1:], strict=True):
-            total += flat[tap] * weight
+            total += flat.take(tap, axis=0) * weight
         total += np.float32(0.5)
         result: npt.NDArray[np.uint8] = total.astype(np.uint8)
         return result.reshape(*self.shape, *image.shape[2:])

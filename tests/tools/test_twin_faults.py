@@ -421,6 +421,7 @@ def test_a_push_is_felt_and_turns_a_robot_that_drives(command):
             s = r.twin.plant.sensors
             sensors.append(np.concatenate((s["gyro_rad_s"], s["accel_m_s2"])))
         r.twin.faults.end("push")
+        assert not r.link.fault.latched
         assert not r.twin.data.xfrc_applied.any()
         end = np.array(r.twin.pose())
         r.command = (0, 0)
@@ -432,9 +433,10 @@ def test_a_push_is_felt_and_turns_a_robot_that_drives(command):
 
     (there, plain), (pushed, felt) = drive(False), drive(True)
     print(f"\npush {command}: {np.abs(pushed - there)}, {np.abs(felt - plain).max(0)}")
-    assert np.abs(pushed - there)[2] > 0.05 or command == (0, 0)
-    assert np.abs(felt - plain)[:, 2].max() > 0.15  # rad/s of yaw
     assert np.abs(felt - plain)[:, 3:5].max() > 1.0
+    if command != (0, 0):
+        assert np.abs(pushed - there)[2] > 0.04
+        assert np.abs(felt - plain)[:, 2].max() > 0.15  # rad/s of yaw
 
 
 def test_a_covered_lens_is_nearly_black_and_a_free_one_sees_as_before():

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 ICE = 0.02  # friction of a wheel that slips
 SAG_V = 4.0
-PUSH_N = (14.0, 18.0)  # forwards, left: 23 N, a firm hand
-PUSH_N_M = 3.0  # and how it turns the robot
+PUSH_N = (12.0, 16.0)  # forwards, left: 20 N, a firm hand
+PUSH_N_M = 1.5  # and how it turns the robot; from 2 on the firmware stops for opposing motion
 GYRO_BIAS_RAD_S = 0.5
 BLOCK_GAP_M = 0.002
 

@@ -39,6 +39,7 @@ class Motors:
         self._wheel_kv = WHEEL_KV * drawn.wheel_kv_share
         self._current_max = np.array([1000 * j.current_max_a for j in joints])
         self._sign = np.ones(self._joints)
+        self._any_swapped = False
         self._mirror = np.zeros(self._joints)  # a position joint turns about where it was swapped
         self._blind = np.zeros(self._joints, bool)
         self._wheel_v = list(ids.joint_v[:2])
@@ -46,6 +47,8 @@ class Motors:
         self._has_brake = body.motion.wheel_brake
         self._jammed = np.zeros(2, bool)
         self._held_steps = np.zeros(2, np.int64)
+        self._braked = (False, False, False)  # by command, and what jams either wheel
+        self._braked_steps = BRAKE_STEPS  # since that changed
         self._limits = b""
         self._tick = -1
         self._still_steps = WATCHDOG_STEPS
@@ -73,9 +76,11 @@ class Motors:
                 held = data.qpos[list(self._ids.joint_q)]
                 data.ctrl[:] = np.where(self._wheels, 0.0, held)
         if enabled:
-            np.multiply(outputs.target[: self._joints], self._scale, out=data.ctrl)
-            data.ctrl *= self._sign
-            data.ctrl += self._mirror
+            ctrl = data.ctrl
+            np.multiply(outputs.target[: self._joints], self._scale, out=ctrl)
+            if self._any_swapped:
+                ctrl *= self._sign
+                ctrl += self._mirror
             limits = outputs.current_limit_ma.tobytes()
             if limits != self._limits:
                 self._limits = limits
@@ -88,9 +93,14 @@ class Motors:
 
     def _brake(self, on: bool) -> None:
         """Brakes (and what jams a wheel) take hold with the square of the time, and let go at once."""
-        held = self._jammed | (on and self._has_brake)
-        if not held.any() and not self._held_steps.any():
+        on = on and self._has_brake
+        braked = (on, bool(self._jammed[0]), bool(self._jammed[1]))
+        if braked != self._braked:
+            self._braked, self._braked_steps = braked, 0
+        if self._braked_steps >= BRAKE_STEPS:  # all springs have come to their end
             return
+        self._braked_steps += 1
+        held = self._jammed | on
         self._held_steps = np.where(held, np.minimum(self._held_steps + 1, BRAKE_STEPS), 0)
         brake = BRAKE_N_M_S * (self._held_steps / BRAKE_STEPS) ** 2
         self._model.dof_damping[self._wheel_v] = self._drag + brake
@@ -103,6 +113,7 @@ class Motors:
         """Swap a motor's wires: what was forwards is backwards."""
         here = data.qpos[self._ids.joint_q[joint]]
         self._sign[joint] = -1.0 if on else 1.0
+        self._any_swapped = bool((self._sign < 0).any())
         self._mirror[joint] = 2 * here if on and not self._wheels[joint] else 0.0
 
     def unplug(self, joint: int, on: bool) -> None:

@@ -99,6 +99,12 @@ def intersect(
     u = np.where(sideways | flat, hit[0], hit[1]) + np.float32(ROOM_HALF_M)
     v = np.where(flat, hit[1] + np.float32(ROOM_HALF_M), hit[2])
     scale = np.float32(1 / CELL_M)
-    column = np.clip((u * scale).astype(np.int64), 0, CELLS - 1)
-    row = np.clip((v * scale).astype(np.int64), 0, CELLS - 1)
+    column, row = _cell(u * scale), _cell(v * scale)
     return distance, (face * CELLS + column) * CELLS + row, hit
+
+
+def _cell(at: Float32) -> npt.NDArray[np.int64]:
+    cell = at.astype(np.int64)
+    np.maximum(cell, 0, out=cell)
+    np.minimum(cell, CELLS - 1, out=cell)
+    return cell

@@ -58,6 +58,7 @@ class Sensors:
         current = np.array([1000 / j.torque_constant_n_m_a for j in body.joint]) / strength
         self._gain = np.concatenate((np.ones(6 + n), np.full(n, 1 / VELOCITY_UNIT), current))
         self._limit = np.array([body.imu.gyro_range_rad_s] * 3 + [body.imu.accel_range_m_s2] * 3)
+        self._low = -self._limit
         self.bias = np.concatenate(
             (
                 rng.normal(0, self.imu.gyro_bias_sd_rad_s, 3),
@@ -68,6 +69,8 @@ class Sensors:
         self._noise = self._draw_noise(body)
         self._row = 0
         self._measured = np.zeros(6 + 3 * n)
+        self._inertial = self._measured[:6]
+        self._noise_now, self._count = np.zeros(6 + 3 * n), np.zeros(n)
         self._wheel_radius = body.geometry.wheel_radius_m
         self._has_range = body.inputs.range_front
         half = body.inputs.range_half_cone_rad
@@ -82,6 +85,7 @@ class Sensors:
         self._every_cliff = (1 << len(body.inputs.cliff)) - 1
         self._lost_floor_m = body.geometry.wheel_radius_m + FLOORLESS_M
         self._unplugged = np.zeros(n, bool)
+        self._any_unplugged = False
         self.edge = 0  # cliff sensors that look over an edge, one bit each
         self.sag_v = 0.0  # how far the battery has collapsed
         self._charge = 0.93
@@ -112,23 +116,29 @@ class Sensors:
         """Fill and publish the plant's fields; True while the bumper ring is pressed."""
         raw = data.sensordata
         n = self._joints
-        measured = self._measured
+        measured, inertial, count = self._measured, self._inertial, self._count
         np.multiply(raw[: 6 + 3 * n], self._gain, out=measured)
-        noise = self._noise[self._row]
+        noise = self._noise_now
+        noise[:] = self._noise[self._row]
         self._row = self._row + 1 if self._row + 1 < NOISE_ROWS else 0
         speed = 0.5 * abs(raw[6 + n] + raw[7 + n]) * self._wheel_radius
         shake = 1 + self.imu.vibration_per_m_s * speed
-        measured[:6] += self.bias + noise[:6] * shake
-        measured[6:] += noise[6:]
-        np.clip(measured[:6], -self._limit, self._limit, out=measured[:6])
+        noise[:6] *= shake
+        noise[:6] += self.bias
+        measured += noise
+        np.maximum(inertial, self._low, out=inertial)
+        np.minimum(inertial, self._limit, out=inertial)
         self._gyro[:] = measured[:3]
         self._accel[:] = measured[3:6]
-        position = np.rint(np.floor(measured[6 : 6 + n] * self._to_encoder) * self._to_position)
+        np.multiply(measured[6 : 6 + n], self._to_encoder, out=count)
+        np.floor(count, out=count)
+        np.multiply(count, self._to_position, out=count)
+        np.rint(count, out=count)
         velocity = np.rint(measured[6 + n : 6 + 2 * n])
-        if self._unplugged.any():
-            position[self._unplugged] = self._position[self._unplugged]
+        if self._any_unplugged:
+            count[self._unplugged] = self._position[self._unplugged]
             velocity[self._unplugged] = 0
-        self._position[:], self._velocity[:] = position, velocity
+        self._position[:], self._velocity[:] = count, velocity
         self._current[:] = measured[6 + 2 * n :]
         self._seq = (self._seq + 1) & 0xFFFFFFFF
         pressed = bool(raw[self._ids.bumper_sensor] > 0)
@@ -152,6 +162,7 @@ class Sensors:
     def unplug(self, joint: int, on: bool) -> None:
         """An encoder that says nothing more: its last position stands, and no speed."""
         self._unplugged[joint] = on
+        self._any_unplugged = bool(self._unplugged.any())
 
     def measure_slowly(self, data: mujoco.MjData, dt_s: float) -> None:
         """Range and battery, fifty times a second; published by the next `measure`."""
