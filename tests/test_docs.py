@@ -18,6 +18,7 @@ import pytest
 from firmware_bridge import protocol, reconnect
 from runtime.channels import channel_table
 from runtime.modes import Mode
+from runtime.skills import SKILLS
 from tools import companion
 from tools.companion import VERBS
 from tools.config import load_robot
@@ -202,3 +203,10 @@ def test_the_example_calibration_record_writes_and_reads() -> None:
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["calibration-records/video0.camera.json", "PASS"]
+
+
+def test_the_skills_are_the_tables() -> None:
+    text = (ROOT / "docs" / "operate.md").read_text()
+    for s in SKILLS.values():
+        row = f"| {s.name} | {s.does} | {', '.join(s.needs)} | {s.success} |"
+        assert row.replace("|  |", "| |") in text, row

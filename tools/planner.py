@@ -32,7 +32,7 @@ VALID_S = 5.0
 DEFAULT_STEP_S = 20.0
 WORDS = {
     "follow": "follow", "come": "follow", "accompany": "follow",
-    "approach": "approach", "near": "approach", "greet": "approach",
+    "approach": "approach", "near": "approach",
     "look": "look_at", "look_at": "look_at", "watch": "look_at", "face": "look_at",
     "search": "search", "find": "search", "seek": "search",
     "go": "go_to", "go_to": "go_to", "drive": "go_to",
@@ -55,6 +55,7 @@ def plan_goal(goal: str, skills: tuple[str, ...]) -> tuple[PlannedStep, ...]:
     """
     steps = []
     for clause in filter(None, CLAUSE.split(goal.strip().lower())):
+        clause = clause.replace("look for", "search for").replace("come near", "approach")
         named = [WORDS[w] for w in re.findall(r"[a-z_]+", clause) if w in WORDS]
         if not named or named[0] not in skills:
             raise PlanError(

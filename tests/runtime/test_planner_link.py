@@ -33,7 +33,7 @@ from runtime.planner_wire import (
     encode,
     open_socket,
 )
-from runtime.skills import Proposal
+from runtime.skills import SKILLS, Proposal
 
 MS = 1_000_000
 BELIEF = np.zeros(512, np.float32)
@@ -153,7 +153,7 @@ def test_the_robot_says_what_it_sees_and_asks_for_its_goal(pair) -> None:
     robot, planner = pair
     request = meet(robot, planner)
     assert request.goal == "follow for 5 s" and request.based_on == 100
-    assert set(request.skills) == {"idle", "follow"}
+    assert set(request.skills) == set(SKILLS)
     seen = planner.last(Observation)
     assert isinstance(seen, Observation) and seen.frame == 100 and seen.battery_v == 12.0
 

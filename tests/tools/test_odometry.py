@@ -12,19 +12,14 @@ from tools.lockstep_run import LockstepRun, Overrides
 
 
 class Curves:
-    """Drives forwards in wide bends."""
-
-    def __init__(self):
-        self.ticks = 0
+    """Drives in circles of 1 m."""
 
     def act(self, belief, age_s, proprio, imu, skill, goal):
-        self.ticks += 1
-        bend = 0.25 * math.sin(self.ticks / 90)
-        return np.array([0.45 - bend, 0.45 + bend, 0, 0], np.float32)
+        return np.array([0.33, 0.57, 0, 0], np.float32)
 
 
 @pytest.mark.parametrize("seed", [1, 6])
-def test_it_drifts_less_than_5_cm_over_5_m_or_until_something_is_in_the_way(seed):
+def test_it_drifts_less_than_5_cm_over_5_m(seed):
     setup = prepare(RunSettings(seed=seed, lockstep=True))
     world, _ = open_world(setup)
     run = LockstepRun(setup, world, None, Overrides(policy=Curves()))
@@ -44,11 +39,10 @@ def test_it_drifts_less_than_5_cm_over_5_m_or_until_something_is_in_the_way(seed
         way_m += math.dist(real[:2], before)
         before = real[:2]
         lag_m = 0.02 * abs(float(run.twin.data.qvel[0])) + 0.02 * abs(float(run.twin.data.qvel[1]))
-        if not run.twin.bumped and way_m <= 5:
+        if way_m <= 5:
             worst = max(worst, math.dist(found, real[:2]) - lag_m)
 
     run.mind.step = step
-    run.run(14.0)
-    print(seed, way_m, worst)
-    assert way_m > 1
+    run.run(18.0)
+    assert way_m > 5 and not run.memory.arrays()["truth"]["bump"].any()
     assert worst < 0.05

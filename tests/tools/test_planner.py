@@ -21,8 +21,9 @@ SECOND = 1_000_000_000
         ("  accompany her for 2 minutes , ", [("follow", 120)]),
         (
             "find me, come near for 9 s, then look at me 4 s",
-            [("search", 20), ("follow", 9), ("look_at", 4)],
+            [("search", 20), ("approach", 9), ("look_at", 4)],
         ),
+        ("look for her", [("search", 20)]),
         ("go to the door, approach her", [("go_to", 20), ("approach", 20)]),
         (
             "go_to; look_at 3 s; search; watch her",

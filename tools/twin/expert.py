@@ -75,6 +75,7 @@ class Expert:
         self._step = -1
         self._seen_ns = -1  # never
         self._last = (0.0, 0.0, 0.0, 0.0)  # the target when last seen: x, y, vx, vy
+        self._rests = False  # approaching: it has come near, and stays until the person has gone on
         self.sees = False
         self.searching = 1.0  # 0: it knows where the target is; else the direction it turns
 
@@ -168,15 +169,21 @@ class Expert:
     def _approach(self, desired_m: float) -> npt.NDArray[np.float32]:
         """Go near, stop in front and rest there until the person has gone on."""
         error = self._distance - desired_m
-        resting = abs(self._speed) < REST_M_S and error < REST_BAND_M
-        if -REST_BAND_M < error < STOP_AT_M or (resting and error > 0):
+        if error < STOP_AT_M:
+            self._rests = True
+        elif error > REST_BAND_M:
+            self._rests = False
+        if self._rests and error > -REST_BAND_M:
             turn = TURN_1_S * self._bearing + self._bearing_rate()
             return self._action(
                 0.0, _clip(turn, TURN_MAX_RAD_S), self._bearing, self._elevation(SHIRT_M, AIM_SHARE)
             )
         ux, uy = self._toward
         along = self._person_v[0] * ux + self._person_v[1] * uy
-        toward = PULL_1_S * error + (max(0.0, along) if error > 0 else 0.0)
+        if error < 0:
+            toward = PULL_1_S * (error + REST_BAND_M)
+        else:
+            toward = PULL_1_S * error + max(0.0, along)
         return self._track(_clip(toward, PULL_MAX_M_S))
 
     def _track(self, toward: float) -> npt.NDArray[np.float32]:

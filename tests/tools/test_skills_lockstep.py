@@ -1,0 +1,70 @@
+"""Every skill through the whole chain: the mind's goal, the firmware, the judge, the report."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+pytest.importorskip("mujoco")
+
+from runtime.goal import MASK, VALUES
+from runtime.skills import SKILLS
+from tools.compose import RunSettings, open_world, prepare
+from tools.lockstep_run import LockstepRun, Overrides
+from tools.report import RunFacts, build_report
+from tools.twin.expert import Expert
+from tools.twin.judge import judge
+
+
+class ExpertPolicy:
+    """The expert in the policy's place, with what it was asked beside."""
+
+    def __init__(self):
+        self.expert, self.task = None, None
+        self.asked = []
+
+    def act(self, belief, age_s, proprio, imu, skill, goal):
+        self.asked.append((skill, goal.copy()))
+        return self.expert.act(self.task)
+
+
+def run_skill(skill, seconds):
+    setup = prepare(RunSettings(seed=3, lockstep=True, scenario="easy"))
+    # the committed bundle need not know the skill: the expert drives
+    setup = dataclasses.replace(setup, settings=dataclasses.replace(setup.settings, skill=skill))
+    world, _ = open_world(setup)
+    policy = ExpertPolicy()
+    looks = Overrides(policy=policy, on_render=lambda _twin: policy.expert.look())
+    run = LockstepRun(setup, world, None, looks)
+    policy.expert, policy.task = Expert(run.twin), run.task
+    return setup, run, policy, run.run(seconds)
+
+
+@pytest.mark.parametrize("skill", ["approach", "look_at", "search", "go_to"])
+def test_a_skill_from_goal_to_report(skill):
+    setup, run, policy, result = run_skill(skill, 15 if skill == "approach" else 8)
+    assert run.twin.scenario == setup.scenario()
+    assert result.skill.success, result.skill
+    assert result.skill.metrics["return"] > 0.4
+    assert {s for s, _ in policy.asked} == {SKILLS[skill].index}
+    _, goal = policy.asked[-1]
+    wanted = run.task.goal(run.twin.pose())
+    assert np.array_equal(goal[8:], wanted[8:]), "what the task gives is what the skill is given"
+    assert goal == pytest.approx(wanted, abs=0.05), "and it is carried along"
+    report = build_report(setup, result.records, RunFacts())["skill"]
+    assert report["name"] == skill and report["success"]
+    assert report["metrics"]["return"] == pytest.approx(result.skill.metrics["return"], abs=1e-3)
+
+
+def test_the_place_moves_in_the_base_frame_as_the_robot_goes_there():
+    _, run, policy, result = run_skill("go_to", 8)
+    first, last = policy.asked[0][1], policy.asked[-1][1]
+    assert first[MASK["position"]] == last[MASK["position"]] == 1
+    away = math.hypot(*first[VALUES["position"]])
+    start = result.records["truth"][0]
+    assert away == pytest.approx(
+        math.dist(run.task.place_xy_m, (start["x_m"], start["y_m"])), abs=0.05
+    )
+    assert math.hypot(*last[VALUES["position"]]) < 0.2
+    assert judge(result.records["truth"], run.task).metrics["distance_m"] < 0.2
