@@ -42,6 +42,7 @@ LEARNED = SKILLS[1:]
 # How often each learned skill drives while collecting.
 SHARES = {"follow": 0.4, "approach": 0.15, "look_at": 0.08, "search": 0.17, "go_to": 0.2}
 CHANGE_S = (5.0, 10.0)  # a skill drives so long, then another one
+HIDES = 0.3  # more often than where it is judged: what is rare must be learned too
 WILD_SHARE = 0.1  # of expert episodes: random driving
 
 
@@ -65,7 +66,7 @@ def scenario_for(seed: int) -> Scenario:
         return EASY
     if kind < 0.3:
         return OPEN
-    return replace(HARD, start_hidden=1.0) if kind < 0.6 else HARD
+    return replace(HARD, hides=HIDES, start_hidden=1.0 if kind < 0.6 else 0.0)
 
 
 class RecordingWorld:

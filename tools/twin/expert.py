@@ -33,7 +33,8 @@ PULL_1_S = 1.3  # speed per metre of distance error
 FOLLOW_SHARE = 0.5  # of the person's own velocity, fed forward
 SPEED_MAX_M_S, TURN_MAX_RAD_S = 0.6, 2.2
 TURN_1_S = 2.2
-HEAD_1_S = 4.0
+HEAD_1_S = 5.0
+DRIFT_MAX_RAD_S = 1.5  # of the bearing's own change, fed forward
 HEAD_MAX_RAD = 1.95
 LOOK_TURN_RAD = 1.1  # looking at somebody, the base turns when the head has to turn further
 FRONT_RAD, BACK_RAD = math.radians(100), math.radians(150)
@@ -139,6 +140,8 @@ class Expert:
         self._distance = math.hypot(dx, dy) + 1e-6
         self._toward = dx / self._distance, dy / self._distance
         self._bearing = _wrap(math.atan2(dy, dx) - yaw)
+        across = dx * (self._person_v[1] - vy) - dy * (self._person_v[0] - vx)
+        self._drift = _clip(across / max(self._distance, 0.5) ** 2, DRIFT_MAX_RAD_S)
         self._target_thing = _thing(
             x - target.x, y - target.y, PERSON_RADIUS_M + RING_RADIUS_M, PERSON_REACH_M
         )
@@ -286,7 +289,7 @@ class Expert:
         over = max(1.0, abs(left), abs(right))
         yaw_rate = HEAD_1_S * (_clip(yaw, HEAD_MAX_RAD) - self._head_yaw)
         if fixed:
-            yaw_rate -= self._yaw_rate
+            yaw_rate += self._drift - self._yaw_rate
         yaw_rate = _clip(yaw_rate / self._head_full[0], 1.0)
         pitch_rate = _clip(HEAD_1_S * (pitch - self._head_pitch) / self._head_full[1], 1.0)
         return np.array((left / over, right / over, yaw_rate, pitch_rate), np.float32)

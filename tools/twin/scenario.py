@@ -35,10 +35,10 @@ HARD = Scenario(
     distractors=(1, 2),
     person_speed_m_s=(0.2, 0.65),
     start_distance_m=(1.0, 2.6),
-    start_hidden=0.25,
-    screens=0.7,
+    screens=0.5,
     stops_1_s=0.06,
     turns_1_s=0.12,
-    hides=0.5,
+    hides=0.12,
+    stop_s=(0.5, 1.5),
     domain=VARIED,
 )
