@@ -124,7 +124,8 @@ class Remap:
         self.shape = map_x.shape
         self._source = (source_height, source_width)
         self._taps = np.stack(taps)  # (4, N) flat source indices
-        self._weights = np.stack(weights)[:, :, None]  # (4, N, 1)
+        self._weights = np.stack(weights)  # (4, N)
+        self._spread = self._weights[:, :, None]  # (4, N, channels of the last image)
 
     def __call__(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """(height, width, channels) uint8 source -> uint8 image of the virtual pinhole."""
@@ -134,8 +135,10 @@ class Remap:
                 " use the table made for this camera"
             )
         flat = image.reshape(self._source[0] * self._source[1], -1)
-        total = flat.take(self._taps[0], axis=0) * self._weights[0]
-        for tap, weight in zip(self._taps[1:], self._weights[1:], strict=True):
+        if self._spread.shape[2] != flat.shape[1]:
+            self._spread = np.repeat(self._weights[:, :, None], flat.shape[1], axis=2)
+        total = flat.take(self._taps[0], axis=0) * self._spread[0]
+        for tap, weight in zip(self._taps[1:], self._spread[1:], strict=True):
             total += flat.take(tap, axis=0) * weight
         total += np.float32(0.5)
         result: npt.NDArray[np.uint8] = total.astype(np.uint8)

@@ -93,6 +93,12 @@ class RayCamera:
         box = model.geom_aabb[self._seen]  # centre and half sizes
         signs = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
         self._corners = box[:, None, :3] + box[:, None, 3:] * signs  # (things, 8, 3)
+        kinds, sizes = model.geom_type[self._seen], model.geom_size[self._seen]
+        capsule = kinds == mujoco.mjtGeom.mjGEOM_CAPSULE
+        self._round = np.flatnonzero(capsule | (kinds == mujoco.mjtGeom.mjGEOM_SPHERE))
+        self._radius = sizes[self._round, :1]  # (round things, 1)
+        half = np.where(capsule, sizes[:, 1], 0.0)[self._round]
+        self._ends = half[:, None] * np.array([-1.0, 1.0])  # along the thing's z
         self._mask = np.zeros((p.height, p.width), np.bool_)
         x = optical[:, 0].reshape(p.height, p.width)
         y = optical[:, 1].reshape(p.height, p.width)
@@ -127,8 +133,10 @@ class RayCamera:
         count = len(self._reach)
         if count == 0:
             return
-        directions = np.ascontiguousarray(world[:, self._reach].T, np.float64)
-        directions /= np.sqrt((directions * directions).sum(1, keepdims=True))
+        rays = world.take(self._reach, axis=1).astype(np.float64)
+        x, y, z = rays
+        rays /= np.sqrt(x * x + y * y + z * z)
+        directions = np.ascontiguousarray(rays.T)
         mujoco.mj_multiRay(
             self._model,
             data,
@@ -155,6 +163,14 @@ class RayCamera:
         seen = corners @ world_from_camera  # (things, 8, 3), camera: x forward, y left, z up
         right_low, right_high = _span(-seen[:, :, 1], seen[:, :, 0])
         down_low, down_high = _span(-seen[:, :, 2], seen[:, :, 0])
+        centre = (data.geom_xpos[self._seen[self._round]] - self._origin) @ world_from_camera
+        axis = rotation[self._round, :, 2] @ world_from_camera
+        ends = centre[:, None] + self._ends[:, :, None] * axis[:, None]  # (round things, 2, 3)
+        whole = ends[:, :, 0].min(1) > self._radius[:, 0] + NEAR_M
+        at = self._round[whole]
+        ends, radius = ends[whole], self._radius[whole]
+        right_low[at], right_high[at] = _round_span(-ends[:, :, 1], ends[:, :, 0], radius)
+        down_low[at], down_high[at] = _round_span(-ends[:, :, 2], ends[:, :, 0], radius)
         margin = MARGIN + 4 * sweep_rad
         first_column = np.searchsorted(self._column_high, right_low - margin)
         end_column = np.searchsorted(self._column_low, right_high + margin)
@@ -173,7 +189,8 @@ class RayCamera:
         light = 1 / (1 + self._falloff * distance * distance)
         self._cast_shadows(light, index, hit, people)
         self._paint_things(colour, light)
-        colour *= light[:, None]
+        for channel in range(3):  # a column at a time: broadcasting over three is slow
+            colour[:, channel] *= light
         gain = np.float32(self._gain) * self._colour_gain
         if self.covered:
             colour *= np.float32(COVERED)
@@ -181,10 +198,13 @@ class RayCamera:
             mean = float(colour[::7].mean()) * self._gain
             wanted, speed = self._drawn.exposure_wanted, self._drawn.exposure_speed
             self._gain *= (wanted / max(mean, 0.02)) ** speed
-        colour *= gain * np.float32(255)
+        gain *= np.float32(255)
+        for channel in range(3):
+            colour[:, channel] *= gain[channel]
         start = int(self._rng.integers(NOISE_BANK - colour.size))
         colour += self._noise[start : start + colour.size].reshape(colour.shape)
-        np.clip(colour, 0, 255, out=colour)
+        np.maximum(colour, 0, out=colour)
+        np.minimum(colour, 255, out=colour)
         return colour.astype(np.uint8).reshape(self.height, self.width, 3)
 
     def settle_exposure(self, people: People, frames: int = 20) -> None:
@@ -244,6 +264,16 @@ def _span(
     loose_low = np.where(low < 0, low / near, low / far)
     loose_high = np.where(high > 0, high / near, high / far)
     return np.where(cut, loose_low, ratio.min(1)), np.where(cut, loose_high, ratio.max(1))
+
+
+def _round_span(
+    across: npt.NDArray[np.float64], depth: npt.NDArray[np.float64], radius: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Bounds of across / depth over spheres wholly in front: their tangents; a capsule has two."""
+    square = radius * radius
+    beside = radius * np.sqrt(depth * depth + across * across - square)
+    middle, below = depth * across, depth * depth - square
+    return ((middle - beside) / below).min(1), ((middle + beside) / below).max(1)
 
 
 def _cross_matrix(v: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
