@@ -107,6 +107,24 @@ def test_it_goes_on_a_moment_from_the_last_sight_and_then_searches():
     assert len(set(searched[first:])) == 1, "one direction"
 
 
+def test_following_it_goes_to_see_where_it_lost_them_and_searching_it_turns():
+    twin = Twin(BODY, 0, Plant.create())
+    twin.count_person()
+    expert = Expert(twin)
+    expert.look()
+    tasks = tasks_of(0, twin.scene, twin.scenario)
+    twin.step_to(twin.now_ns + 2100 * MS)
+    twin.camera.geom.fill(-1)
+    expert.look()
+    assert expert.searching
+    ahead, turn = expert.act(tasks["follow"]), expert.act(tasks["search"])
+    assert ahead[0] + ahead[1] > 0.3 and turn[0] + turn[1] == pytest.approx(0, abs=1e-6)
+    twin.step_to(twin.now_ns + 4000 * MS)
+    expert.look()
+    given_up = expert.act(tasks["follow"])
+    assert given_up[0] + given_up[1] == pytest.approx(0, abs=1e-6)
+
+
 def test_idle_wants_nothing():
     twin = Twin(BODY, 0, Plant.create())
     assert not Expert(twin).act(Task("idle")).any()

@@ -1,8 +1,8 @@
 """The privileged driver of every skill: what a policy that knew the room would do; learners imitate it.
 
 It knows every obstacle and where the target is while it sees it, but nothing of a target it never
-saw: there it goes on from the last sight for a moment and then searches, so that a learner with a
-memory can do the same. A potential field keeps it clear of things, the base tracks it as a
+saw: there it goes on from the last sight for a moment, goes to see where they were last (following
+and approaching), and then turns around, so that a learner with a memory can do the same. A potential field keeps it clear of things, the base tracks it as a
 unicycle, and the head keeps the person centred against the base's own turning.
 
     expert = Expert(twin)
@@ -26,6 +26,7 @@ SEEN_PX = 6  # of the camera's image: this much of the target tells where it is
 EXTRAPOLATE_S = 1.0
 PATIENCE_S, PATIENCE_LOOKING_S = 2.0, 1.0  # unseen that long: it searches
 LOOKING_RAD = 0.45  # the camera points at where the target should be
+GO_LOOK_S, GO_LOOK_M = 6.0, 0.5  # it goes to the last sight for so long, and so near
 SEARCH_TURN_RAD_S, SEARCH_LEAD_RAD, SEARCH_M, SEARCH_REACH_M = 1.2, 0.5, 2.0, 0.15
 AIM_SHARE = 0.6  # of the shirt's elevation: keeps face and floor in view
 SHIRT_M, LOOK_M = 1.0, 1.1
@@ -77,6 +78,7 @@ class Expert:
         self._seen_ns = -1  # never
         self._last = (0.0, 0.0, 0.0, 0.0)  # the target when last seen: x, y, vx, vy
         self._rests = False  # approaching: it has come near, and stays until the person has gone on
+        self._goes = False  # after losing them: to where they were last, before it turns around
         self.sees = False
         self.searching = 1.0  # 0: it knows where the target is; else the direction it turns
 
@@ -95,6 +97,10 @@ class Expert:
             looking = abs(_wrap(self._bearing - self._head_yaw)) < LOOKING_RAD
             if unseen_s > (PATIENCE_LOOKING_S if looking else PATIENCE_S):
                 self.searching = math.copysign(1.0, self._bearing)
+                self._goes = True
+        else:
+            unseen_s = (twin.now_ns - self._seen_ns) / 1e9
+            self._goes = self._goes and unseen_s < GO_LOOK_S and self._distance > GO_LOOK_M
 
     def act(self, task: Task) -> npt.NDArray[np.float32]:
         """(4,) in [-1, 1]: wheels as a fraction of their top speed, head joints as a rate."""
@@ -104,6 +110,8 @@ class Expert:
         if task.skill == "go_to":
             return self._go_to(task)
         if self.searching:
+            if self._goes and task.skill in ("follow", "approach"):
+                return self._track(GO_MAX_M_S)
             return self._search()
         if task.skill == "follow":
             return self._follow(task.distance_m or self.twin.scenario.desired_distance_m)
