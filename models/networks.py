@@ -111,11 +111,11 @@ class Decoder(nn.Module):
 
     def __init__(self, s: Sizes) -> None:
         super().__init__()
-        self.start = nn.Linear(s.belief + SINCE, 40 * 16)
+        self.start = nn.Linear(s.belief + SINCE, 36 * 16)
         self.deconv = nn.Sequential(
-            nn.ConvTranspose2d(40, 40, 4, 2, 1),
+            nn.ConvTranspose2d(36, 36, 4, 2, 1),
             nn.ReLU(),
-            nn.ConvTranspose2d(40, 32, 4, 2, 1),
+            nn.ConvTranspose2d(36, 32, 4, 2, 1),
             nn.ReLU(),
             nn.ConvTranspose2d(32, 6, 8, 4, 2),  # colour, flow (2), trust
         )
@@ -128,7 +128,7 @@ class Decoder(nn.Module):
 
     def draw(self, belief: Tensor, since: Tensor) -> Tensor:
         """(N,B), (N,6) -> colour centred on 0, flow and trust (N,6,64,64)."""
-        x = self.start(torch.cat([belief, since], -1)).reshape(-1, 40, 4, 4)
+        x = self.start(torch.cat([belief, since], -1)).reshape(-1, 36, 4, 4)
         out: Tensor = self.deconv(x)
         return out
 

@@ -60,7 +60,7 @@ TABLE = (
         needs=("appearance",),
         precondition="the person is in view, or was a moment ago",
         expected="the person stays in the middle of the view, the base in its place",
-        success="person within 12 degrees of the camera's axis for 85 % of the time after 3 s, base within 0.15 m of its start, bumper silent",
+        success="person within 15 degrees of the camera's axis for 85 % of the time after 3 s, base within 0.15 m of its start, bumper silent",
         timeout_s=15.0, cost=3.0, driven_by="policy",
     ),
     Skill(
