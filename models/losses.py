@@ -215,9 +215,7 @@ def _reward_loss(world: WorldModel, x: Tensor, batch: Batch, g: torch.Generator)
     return ((out - target).square() * batch["mask"].amin(-1)[:, None]).mean()
 
 
-def since_of(
-    senses: Senses, first: Tensor, later: Tensor
-) -> Tensor:
+def since_of(senses: Senses, first: Tensor, later: Tensor) -> Tensor:
     """What happened between a frame's senses (N,P) and the senses (N,K,P+6) after it: (N,K,6).
 
     See `Decoder.forward`; the base's turn is the gyro's, the way that of the wheels.
@@ -269,7 +267,9 @@ def _open_loop(
     prior_loss = divergence(target, prior).clamp(min=w.free_nats).mean()
     beliefs = torch.cat([torch.stack(hs, 1), torch.stack(zs, 1)], -1)  # (S*B,K,belief)
     later = {
-        k: (v if k == "mask" else v[:, start + 1 : start + 1 + steps]).repeat(samples, *[1] * (v.dim() - 1))  # fmt: skip
+        k: (v if k == "mask" else v[:, start + 1 : start + 1 + steps]).repeat(
+            samples, *[1] * (v.dim() - 1)
+        )  # fmt: skip
         for k, v in batch.items()
         if k in HEAD_KEYS
     }

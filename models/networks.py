@@ -38,9 +38,7 @@ class Keypoints(nn.Module):
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        self.net = nn.Sequential(
-            nn.Conv2d(32, 32, 3, 1, 1), nn.ReLU(), nn.Conv2d(32, classes, 1)
-        )
+        self.net = nn.Sequential(nn.Conv2d(32, 32, 3, 1, 1), nn.ReLU(), nn.Conv2d(32, classes, 1))
         axis = (torch.arange(CELLS) + 0.5) / CELLS * 2 - 1
         y, x = torch.meshgrid(axis, axis, indexing="ij")
         basis = torch.stack([torch.ones_like(x), x, y, x * x, y * y]).reshape(MOMENTS, -1)
@@ -143,7 +141,10 @@ class Decoder(nn.Module):
         ahead = x.clamp(min=0.05)
         fx, fy, cx, cy = self.view
         half = FRAME / 2  # grid_sample's corners are the outer edges of pixels
-        across, down = (cx - fx * y / ahead + 0.5) / half - 1, (cy - fy * z / ahead + 0.5) / half - 1
+        across, down = (
+            (cx - fx * y / ahead + 0.5) / half - 1,
+            (cy - fy * z / ahead + 0.5) / half - 1,
+        )
         grid = torch.stack([across, down], -1).reshape(-1, FRAME, FRAME, 2)
         grid = grid + flow.permute(0, 2, 3, 1) * 0.1
         inside = (grid.abs().amax(-1) <= 1).to(belief.dtype)[:, None]
@@ -159,7 +160,10 @@ class Decoder(nn.Module):
         x, y, z = self.rays[0], self.rays[1], self.rays[2]
         x, z = pitch_now.cos() * x + pitch_now.sin() * z, pitch_now.cos() * z - pitch_now.sin() * x
         x, y = turn.cos() * x - turn.sin() * y, turn.sin() * x + turn.cos() * y
-        x, z = pitch_then.cos() * x - pitch_then.sin() * z, pitch_then.cos() * z + pitch_then.sin() * x
+        x, z = (
+            pitch_then.cos() * x - pitch_then.sin() * z,
+            pitch_then.cos() * z + pitch_then.sin() * x,
+        )
         return x, y, z
 
 

@@ -42,13 +42,14 @@ class Since:
 
     def __init__(self, senses: Senses) -> None:
         self._s = senses
-        self._yaw_then = self._turn = 0.0
+        self._yaw_then = 0.0
+        self.turned_rad = 0.0  # of the base, to the left
         self.value: Float32 = np.zeros(6, np.float32)
 
     def start(self, proprio: Float32) -> None:
         """From the senses (P,) of the frame that everything is counted from."""
         s = self._s
-        self._turn = 0.0
+        self.turned_rad = 0.0
         self._yaw_then = 0.0 if s.head_yaw is None else float(proprio[s.head_yaw])
         pitch = 0.0 if s.head_pitch is None else float(proprio[s.head_pitch])
         self.value[:] = (0.0, pitch, pitch, 0.0, 0.0, 0.0)
@@ -56,12 +57,12 @@ class Since:
     def step(self, senses: Float32) -> None:
         """One frame later: senses (P+6,), normalised."""
         s, v = self._s, self.value
-        self._turn += float(senses[s.gyro_z]) * s.gyro_scale_rad_s * s.frame_s
+        self.turned_rad += float(senses[s.gyro_z]) * s.gyro_scale_rad_s * s.frame_s
         yaw = 0.0 if s.head_yaw is None else float(senses[s.head_yaw])
         if s.head_pitch is not None:
             v[2] = senses[s.head_pitch]
         way = 0.5 * float(senses[s.wheels[0]] + senses[s.wheels[1]]) * s.frame_s
-        v[0] = self._turn + yaw - self._yaw_then
-        v[3] += way * math.cos(self._turn)
-        v[4] += way * math.sin(self._turn)
+        v[0] = self.turned_rad + yaw - self._yaw_then
+        v[3] += way * math.cos(self.turned_rad)
+        v[4] += way * math.sin(self.turned_rad)
         v[5] += s.frame_s

@@ -182,8 +182,10 @@ class Trainer:
 
 
 def filtered(world: WorldModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Beliefs as in deployment (posterior mode, from an empty belief), (B,T,belief), and the
-    posterior net's hidden units, (B*T,hidden) before their ReLU."""
+    """Beliefs as in deployment: posterior mode, from an empty belief.
+
+    Returns (B,T,belief), and the posterior net's hidden units (B*T,hidden) before their ReLU.
+    """
     with torch.no_grad():
         embeds, _ = embed(world, batch, frames_of(batch))
         u = unroll(world, embeds, batch["action"], mode=True)

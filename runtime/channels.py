@@ -62,6 +62,10 @@ INTENT = np.dtype([  # what the mind asks of the controller
     ("t_ns", "<i8"), ("expires_ns", "<i8"), ("skill", "u1"), ("allow", "u1"), ("engage", "u1"),
     ("pad", "u1"), ("speed_cap", "<f4"), ("goal", "<f4", GOAL_SIZE),
 ])  # fmt: skip
+CORRECTION = np.dtype([  # what imagination wants otherwise than the policy, for one skill and a while
+    ("t_ns", "<i8"), ("expires_ns", "<i8"), ("action", "<f4", MAX_ACTIONS), ("gain", "<f4"),
+    ("skill", "u1"), ("pad", "u1", 3),
+])  # fmt: skip
 HEALTH = np.dtype([  # conditions the mind checks outside the loop
     ("t_ns", "<i8"), ("conditions", "<u4"), ("planner", "u1"), ("plan_steps", "u1"),
     ("plan_step", "u1"), ("pad", "u1"),
@@ -125,6 +129,7 @@ def channel_table(belief: int, camera_shape: tuple[int, int, int]) -> dict[str, 
         Channel("belief", belief_dtype, 20, 16, 0.20, 20, "perception"),
         Channel("surprise", SURPRISE, 20, 64, 0.20, 1, "perception"),
         Channel("prediction", PREDICTION, 4, 64, 2.0, 1, "perception"),
+        Channel("correction", CORRECTION, 20, 16, 0.20, 1, "perception"),
         Channel("intent", INTENT, 10, 16, 0.50, 1, "mind"),
         Channel("health", HEALTH, 10, 16, 1.0, 10, "mind"),
         Channel("operator", OPERATOR, 20, 32, 0.50, 1, "console"),

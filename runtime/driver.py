@@ -67,6 +67,9 @@ class Driver:
                 self.skill,
                 intent["goal"],
             )
+            correction = self._inputs.correction.record
+            if now_ns < int(correction["expires_ns"]) and correction["skill"] == self.skill:
+                self.action += correction["action"][: len(self.action)]
             np.clip(self.action, -1, 1, out=self.action)
 
     def _drive_by_hand(self, now_ns: int) -> None:

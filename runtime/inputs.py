@@ -18,7 +18,10 @@ class Inputs:
         self.operator = channels.reader("operator")
         self._surprise = channels.reader("surprise")
         self.health = channels.reader("health")
-        self._readers = (self.belief, self.intent, self.operator, self._surprise, self.health)
+        self.correction = channels.reader("correction")
+        self._readers = (
+            self.belief, self.intent, self.operator, self._surprise, self.health, self.correction,
+        )  # fmt: skip
         self._events = {process: channels.reader(f"event.{process}") for process in HEARD}
         self._active: dict[tuple[str, Event], Effect] = {}
 

@@ -22,6 +22,7 @@ from runtime.camera import Camera, CameraFrame
 from runtime.channels import Channels
 from runtime.event_log import EventLog
 from runtime.events import SURPRISE_EVENTS, Event
+from runtime.foresight import Foresight
 from runtime.rollout import OpenLoop
 from runtime.surprise import SURPRISE_CHANNELS, SurpriseMonitor
 from runtime.window import Window
@@ -29,6 +30,7 @@ from runtime.window import Window
 Float32 = npt.NDArray[np.float32]
 DARK_BRIGHTNESS = 0.03
 CAMERA_LOST_NS = 500_000_000
+CORRECTION_NS = 150_000_000  # a correction is for the moment it was foreseen in
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Perception:
         channels: Channels,
         config: PerceptionConfig,
         stopwatch_us: Callable[[], float],
+        foresight: Foresight | None = None,
     ) -> None:
         self.body, self.layout, self.world, self.camera = body, layout, world, camera
         self._us = stopwatch_us
@@ -69,6 +72,9 @@ class Perception:
             world, Senses.of(layout), channels.writer("prediction", "perception")
         )
         self._since = Since(Senses.of(layout))
+        self._foresight = foresight
+        self._intent = channels.reader("intent")
+        self._correction = channels.writer("correction", "perception")
         self._mask = np.ones(3, np.float32)
         self._value = np.zeros(len(SURPRISE_CHANNELS), np.float32)
         self._last_pixels = np.zeros((self._pinhole.height, self._pinhole.width, 3), np.uint8)
@@ -96,6 +102,7 @@ class Perception:
         self._surprise.record["observe_wall_us"] = self._us() - start_us
         self._publish(pixels, frame.t_ns)
         self._imagine()
+        self._foresee(now_ns)
         self._last_pixels[...] = pixels
         self._last_t_ns = frame.t_ns
         self.frames += 1
@@ -122,9 +129,7 @@ class Perception:
         np.multiply(pixels.transpose(2, 0, 1), np.float32(1 / 255), out=self.world.frame_input)
         odometry = self._odometry_residual() if window.has_imu and window.has_proprio else 0.0
         self._set("odometry", abs(odometry) if window.has_imu and window.has_proprio else np.nan)
-        graph = self.world.observe(
-            window.imu, window.proprio, odometry, window.action, self._mask
-        )
+        graph = self.world.observe(window.imu, window.proprio, odometry, window.action, self._mask)
         for name in ("divergence", "imu_error", "rarity"):
             self._set(name, graph[name])
         if not window.has_imu:
@@ -187,8 +192,23 @@ class Perception:
         imagined = self.world.imagine(self.world.belief, self._window.action)
         self._since.start(self._window.proprio)
         self._since.step(imagined.senses.mean(0))
-        expected = self.world.decode(
-            imagined.beliefs.mean(0), self.world.frame_input, self._since
-        )
+        expected = self.world.decode(imagined.beliefs.mean(0), self.world.frame_input, self._since)
         self._predicted[...] = expected
         self._has_prediction = True
+
+    def _foresee(self, now_ns: int) -> None:
+        """Publish what the policy had better do otherwise, where foresight is on and something drives."""
+        if self._foresight is None:
+            return
+        self._intent.latest()
+        intent = self._intent.record
+        skill = int(intent["skill"])
+        if skill == 0 or not intent["allow"] or now_ns >= int(intent["expires_ns"]):
+            return
+        record = self._correction.record
+        record["action"][: self.layout.action_size] = self._foresight.step(
+            self.world.belief, self._window.proprio, self._window.imu.mean(0), skill, intent["goal"]
+        )
+        record["skill"], record["gain"] = skill, self._foresight.gain
+        record["expires_ns"] = now_ns + CORRECTION_NS
+        self._correction.publish(now_ns)

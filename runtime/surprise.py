@@ -14,8 +14,8 @@ import numpy.typing as npt
 from models.manifest import Threshold
 
 SURPRISE_CHANNELS = ("divergence", "image_error", "imu_error", "odometry", "rarity", "frozen", "dark")  # fmt: skip
-# Frames in a row above the threshold before a channel counts as an event: one odd frame is noise.
-PERSISTENCE = {"divergence": 4, "image_error": 4, "imu_error": 4, "odometry": 6, "rarity": 10, "frozen": 3, "dark": 3}  # fmt: skip
+# Frames in a row above the threshold before a channel counts as an event, where no manifest says.
+FRAMES = {"divergence": 2, "image_error": 2, "imu_error": 1, "odometry": 2, "rarity": 2, "frozen": 2, "dark": 3}  # fmt: skip
 # Channels that are yes or no: their level is no matter of training data.
 FLAGS = {"frozen": 0.5, "dark": 0.5}
 
@@ -33,7 +33,9 @@ class SurpriseMonitor:
             ],
             np.float32,
         )
-        self._need = np.array([PERSISTENCE[c] for c in SURPRISE_CHANNELS])
+        self._need = np.array(
+            [thresholds[c].frames if c in thresholds else FRAMES[c] for c in SURPRISE_CHANNELS]
+        )
         self._run = np.zeros(len(SURPRISE_CHANNELS), np.int64)
 
     def step(self, value: Float32) -> int:

@@ -52,7 +52,7 @@ VERBS = (
     Verb(("firmware", "sign"), "tools.firmware", "sign a program for a board", "sign_program", "add_sign"),
     Verb(("firmware", "keygen"), "tools.firmware", "make a signing key", "keygen", "add_keygen"),
     Verb(("model", "train"), "tools.model", "train a bundle from twin data", "train", "add_train"),
-    Verb(("model", "evaluate"), "tools.model", "closed loop on fresh seeds", "evaluate", "add_evaluate"),
+    Verb(("model", "evaluate"), "tools.evaluate.command", "prediction, skills, surprise and planning on fresh seeds", "evaluate"),
     Verb(("model", "list"), "tools.model", "bundles and whether they can be used here", "list_bundles", "add_list"),
     Verb(("model", "parity"), "tools.model", "golden vectors on every backend of this machine", "parity", "add_parity"),
     Verb(("engine", "build"), "tools.engine", "build TensorRT engines for this GPU"),

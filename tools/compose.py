@@ -29,6 +29,7 @@ from runtime.channels import Channel, channel_table
 from runtime.clock import now_ns, wall_ns
 from runtime.conditions import Condition
 from runtime.errors import ConfigError
+from runtime.foresight import Foresight, Search
 from runtime.skills import SKILLS
 from tools.runtime_folder import runs_folder
 
@@ -89,6 +90,7 @@ class RunSettings:
     camera: str = "twin"
     skill: str = "follow"
     scenario: str = "default"
+    foresight: int = 0  # candidates imagined per frame; 0: the policy alone
     duration_s: float = 0.0
     headless: bool = False
     seed: int = 0
@@ -301,6 +303,17 @@ def open_world(setup: Setup, budget: Budget | None = None) -> tuple[World, list[
     """The world model's three graphs."""
     chosen = [choose(setup, graph, budget) for graph in ("observe", "imagine", "decode")]
     return World(setup.bundle.manifest, *(c.session for c in chosen)), chosen
+
+
+def open_foresight(setup: Setup, world: World) -> Foresight | None:
+    """What tries variations of the policy in imagination, where a run asks for it."""
+    if setup.settings.foresight < 1:
+        return None
+    policy, _ = open_policy(setup)
+    if policy is None:
+        return None
+    search = Search(candidates=setup.settings.foresight)
+    return Foresight(world, policy, setup.body, setup.layout, search, setup.settings.seed)
 
 
 def open_policy(

@@ -23,7 +23,7 @@ from runtime.machine import SteadyMachine
 from runtime.mind import Mind, MindConfig
 from runtime.modes import Mode
 from runtime.perception import Perception, PerceptionConfig
-from tools.compose import Setup
+from tools.compose import Setup, open_foresight
 from tools.twin.judge import SkillResult, judge
 from tools.twin.scenario import Scenario
 from tools.twin.specimen import latency_of
@@ -148,7 +148,7 @@ class LockstepRun:
         self._camera_out = self.channels.writer("camera", "twin")
         self._truth_out = self.channels.writer("truth", "twin")
         self._video = o.video
-        self._active_ns = 0
+        self.active_ns = 0
         self.tick_us: list[float] = []
         self.observe_ms: list[float] = []
         self._on_render = o.on_render
@@ -179,7 +179,7 @@ class LockstepRun:
             self.setup.body, self.setup.layout, self.setup.bundle.manifest, o.world or world,
             DarkCamera(camera) if o.dark else camera, self.channels,
             PerceptionConfig(lens=None if o.video else self.twin.camera.lens, seed=self.setup.settings.seed),
-            no_time_us,
+            no_time_us, open_foresight(self.setup, o.world or world),
         )  # fmt: skip
 
     def run(self, duration_s: float, sinks: list[Sink] | None = None) -> LockstepResult:
@@ -192,8 +192,8 @@ class LockstepRun:
         c.every(MIND_NS, "mind", self.mind.step)
         c.every(MIND_NS, "recorder", recorder.step)
         if self._video is None:
-            c.run(START_NS + START_LIMIT_NS, lambda: self._active_ns > 0)
-        start = self._active_ns or START_NS
+            c.run(START_NS + START_LIMIT_NS, lambda: self.active_ns > 0)
+        start = self.active_ns or START_NS
         c.run(start + round(duration_s * 1e9), self._has_ended)
         if self._has_ended():
             c.run(c.now_ns + LAST_WORDS_NS)  # until the event of the end has appeared
@@ -236,8 +236,8 @@ class LockstepRun:
         start = time.perf_counter()
         self.controller.step(now_ns)
         self.tick_us.append((time.perf_counter() - start) * 1e6)
-        if not self._active_ns and self.controller.mode is Mode.ACTIVE:
-            self._active_ns = now_ns
+        if not self.active_ns and self.controller.mode is Mode.ACTIVE:
+            self.active_ns = now_ns
 
     def _perceive(self) -> None:
         start = time.perf_counter()
@@ -247,9 +247,9 @@ class LockstepRun:
     def _result(self, wall_s: float, virtual_s: float) -> LockstepResult:
         records = self.memory.arrays()
         skill: SkillResult | None = None
-        if self._active_ns and "truth" in records:
+        if self.active_ns and "truth" in records:
             truth = records["truth"]
-            active = truth[truth["t_ns"] >= self._active_ns]
+            active = truth[truth["t_ns"] >= self.active_ns]
             skill = judge(active, self.task) if len(active) else None
         return LockstepResult(
             records=records,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import shutil
 import sys
@@ -19,7 +18,7 @@ from models.errors import BundleError, GraphError
 from models.manifest import GRAPHS
 from runtime.body import load_body
 from runtime.errors import ConfigError
-from tools.arguments import count, counts, seconds
+from tools.arguments import count, counts
 from tools.compose import DEFAULT_BUNDLE, engines_folder
 from tools.train.pool import ENGINES, Pool
 
@@ -73,70 +72,6 @@ def train(args: argparse.Namespace) -> int:
 def say(text: str) -> None:
     """Progress with the time of day."""
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
-
-
-def add_evaluate(parser: argparse.ArgumentParser) -> None:
-    """Options of `model evaluate`."""
-    add = parser.add_argument
-    add("--bundle", default=DEFAULT_BUNDLE)
-    add("--seeds", type=count, default=20, help="fresh seeds per kind")
-    add("--kinds", default="normal,blackout", help="normal, blackout, frozen, shuffled")
-    add("--duration", type=seconds, default=20.0)
-    add("--jobs", type=count, default=2)
-    add("--json", action="store_true", help="print one JSON object")
-    add(
-        "--write",
-        action="store_true",
-        help="write metrics and surprise thresholds into the bundle's manifest (development key)",
-    )
-
-
-def evaluate(args: argparse.Namespace) -> int:
-    """Closed loop on fresh seeds; exit 0 however well it did, the figures say it."""
-    from tools.train.evaluate import KINDS
-    from tools.train.evaluate import evaluate as run
-    from tools.train.metrics import summary, write_metrics
-
-    kinds = tuple(args.kinds.split(","))
-    unknown = [k for k in kinds if k not in KINDS]
-    if unknown:
-        raise ConfigError(f"no kind {', '.join(unknown)}: known are {', '.join(KINDS)}")
-    path = find_bundle(args.bundle)
-    load_bundle(path, load_body("companion").layout())
-    results = run(str(path), args.seeds, kinds, args.jobs, say, duration_s=args.duration)
-    found = summary(path, results)
-    if args.write:
-        write_metrics(path, found, results)
-    print(json.dumps(found) if args.json else _table(found))
-    return 0
-
-
-def _table(found: dict[str, Any]) -> str:
-    lines = []
-    for name, skill in found["skills"].items():
-        low, high = skill["success_ci95"]
-        lines.append(
-            f"{name}: success {skill['success']:.2f} (95 % {low:.2f} to {high:.2f}) on {found['seeds']} seeds, {skill['bumps_per_episode']:.2f} bumps per episode"
-        )
-    for kind in ("blackout", "frozen", "shuffled"):
-        if kind in found:
-            lines.append(f"{kind}: success {found[kind]['success']:.2f}")
-    for k, v in found["open_loop"].items():
-        lines.append(
-            f"{k} frames ahead: image error {v['image_vs_persistence']:.2f} of an unchanged picture's"
-        )
-    return "\n".join(lines)
-
-
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """95 % interval of a proportion (Wilson 1927)."""
-    if n == 0:
-        return 0.0, 1.0
-    z, p = 1.96, successes / n
-    centre = p + z * z / (2 * n)
-    spread = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    scale = 1 + z * z / n
-    return round((centre - spread) / scale, 4), round((centre + spread) / scale, 4)
 
 
 def add_list(parser: argparse.ArgumentParser) -> None:

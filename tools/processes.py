@@ -14,7 +14,7 @@ from models.backend import Budget, Chosen
 from runtime.channels import Channels
 from runtime.clock import now_ns, now_us, sleep_until
 from runtime.process import Heartbeat, Parent, StopFlag, quiet_memory, run_periodic
-from tools.compose import GRAPH_BUDGET_US, Setup, open_policy, open_world
+from tools.compose import GRAPH_BUDGET_US, Setup, open_foresight, open_policy, open_world
 
 if TYPE_CHECKING:
     from firmware_bridge.link import Link
@@ -111,6 +111,7 @@ def perception(setup: Setup, channels: Channels, stop: StopFlag, parent: Parent)
     part = Perception(
         setup.body, setup.layout, setup.bundle.manifest, world, camera, channels,
         PerceptionConfig(lens=setup.lens(), seed=setup.settings.seed), now_us,
+        open_foresight(setup, world),
     )  # fmt: skip
     heartbeat = Heartbeat(channels, "perception")
     quiet_memory()

@@ -15,7 +15,7 @@ from tools.config import load_robot
 Option = tuple[str, dict[str, Any]]
 FLAG: dict[str, Any] = {"action": "store_true"}
 TEXT: dict[str, Any] = {"default": ""}
-SCENARIO_NAMES = ("default", "easy", "hard", "empty")
+SCENARIO_NAMES = ("default", "easy", "open", "hard", "empty")
 FILE: dict[str, Any] = {"type": Path, "default": None}
 OPTIONS: tuple[Option, ...] = (
     ("--body", {**TEXT, "help": "body name or TOML file (default: companion)"}),
@@ -24,6 +24,7 @@ OPTIONS: tuple[Option, ...] = (
     ("--camera", {**TEXT, "metavar": "twin|DEVICE|VIDEO", "help": "twin, a V4L2 device, a GStreamer pipeline, or a video file (motors stay disarmed)"}),
     ("--skill", {"default": "follow", "choices": tuple(SKILLS), "help": "what it does (default: follow)"}),
     ("--scenario", {"default": "default", "choices": SCENARIO_NAMES, "help": "how hard the twin's scene is (default: default)"}),
+    ("--foresight", {"type": int, "default": 0, "metavar": "N", "help": "variations of the policy's action imagined per frame; the best corrects it (default 0: the policy alone)"}),
     ("--duration", {"type": float, "default": 0.0, "metavar": "S", "help": "seconds from the first active tick; 0: until Ctrl-C (default)"}),
     ("--headless", {**FLAG, "help": "no page"}),
     ("--seed", {"type": int, "default": 0, "help": "the twin's world (default: 0)"}),
@@ -88,7 +89,7 @@ def _twin_settings(args: argparse.Namespace) -> RunSettings:
         camera=args.camera or "twin", skill=args.skill, scenario=args.scenario,
         duration_s=args.duration, headless=args.headless, seed=args.seed, lockstep=args.lockstep,
         record=args.record, report=args.report, bundle=args.bundle or DEFAULT_BUNDLE,
-        page_port=args.page_port, planner=args.planner, stay=args.stay, goal=args.goal,
+        page_port=args.page_port, foresight=args.foresight, planner=args.planner, stay=args.stay, goal=args.goal,
         backends=dict(TWIN_BACKENDS),
     )  # fmt: skip
 

@@ -183,7 +183,9 @@ def _commit() -> str:
     """The commit of this tree, `+` when it was changed since; empty outside of a checkout."""
 
     def git(*words: str) -> str:
-        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", *words], cwd=ROOT, capture_output=True, text=True, check=False
+        )
         return done.stdout.strip() if done.returncode == 0 else ""
 
     return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")

@@ -23,15 +23,15 @@ class Pool:
     jobs: int = 2
     engine: str = "local"
 
-    def run(
-        self, function: Callable[..., Any], work: Sequence[tuple[Any, ...]]
-    ) -> Iterator[Any]:
+    def run(self, function: Callable[..., Any], work: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
         """Results of `function(*arguments)` in order of completion; a failed job raises here."""
         if not work:
             return iter(())
         return self._ray(function, work) if self.engine == "ray" else self._local(function, work)
 
-    def _local(self, function: Callable[..., Any], work: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+    def _local(
+        self, function: Callable[..., Any], work: Sequence[tuple[Any, ...]]
+    ) -> Iterator[Any]:
         context = multiprocessing.get_context("spawn")
         with context.Pool(min(self.jobs, len(work)), maxtasksperchild=JOBS_PER_PROCESS) as pool:
             yield from pool.imap_unordered(_call, [(function, w) for w in work])

@@ -1,0 +1,160 @@
+"""Foresight: the policy proposes, the world model tries variations of it, the best is a correction.
+
+Once per frame: roll the policy out in imagination (its nominal actions), vary them, imagine every
+candidate over the horizon, and score it by reward and bumps foreseen. What the best candidates want
+otherwise than the nominal is published as a correction that the controller adds to the policy's
+action, which keeps its own 100 Hz feedback. One iteration of the cross-entropy method (Rubinstein
+1999) around a policy, as TD-MPC2 (Hansen et al. 2024) seeds its search; never a plan from noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from models.layout import Layout
+from models.policy import Policy
+from models.since import Senses, Since
+from models.world import World
+from runtime.body import Body
+from runtime.goal import goal_now
+from runtime.skills import TABLE
+
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How it searches; times in frames of 50 ms."""
+
+    candidates: int = 32
+    horizon: int = 12
+    hold: int = 4  # frames for which a variation stays the same
+    forward: float = 0.35  # standard deviation of the variations, of full speed
+    turn: float = 0.25
+    discount: float = 0.97
+    bump_cost: float = 6.0
+    near_cost: float = 0.3
+    near_from: float = 0.75  # of nearness: 0.3 m from the body
+    margin: float = 0.05  # a correction must be worth this much, or the policy is left alone
+    elite_share: float = 0.1
+
+
+class Foresight:
+    """See the module's text; bodies whose first two actions are the wheels."""
+
+    def __init__(
+        self,
+        world: World,
+        policy: Policy,
+        body: Body,
+        layout: Layout,
+        search: Search,
+        seed: int = 0,
+    ) -> None:
+        self.search = search
+        self._world, self._policy, self._layout = world, policy, layout
+        self._senses = Senses.of(layout)
+        self._rng = np.random.default_rng([seed, 0xF0])
+        self._full_m_s = body.geometry.wheel_radius_m * layout.joints[0].velocity_max_rad_s
+        self._rows = world.candidates
+        self._nominal = np.zeros((search.horizon, layout.action_size), np.float32)
+        self.correction: Float32 = np.zeros(layout.action_size, np.float32)
+        self.gain = 0.0  # how much better than the policy's own the correction is foreseen to be
+
+    def step(
+        self, belief: Float32, proprio: Float32, imu: Float32, skill: int, goal: Float32
+    ) -> Float32:
+        """The correction (A,) to the policy's action; zeros where nothing better is foreseen.
+
+        Args:
+            belief: (B,) newest posterior.
+            proprio: (P,) senses at its frame.
+            imu: (6,) mean of its window, normalised.
+            skill: index of the skill.
+            goal: (12,) at its frame.
+        """
+        s = self.search
+        goals = self._roll_policy(belief, proprio, imu, skill, goal)
+        varied = self._vary()
+        score = self._score(belief, varied, skill, goals)
+        best = np.argsort(score)[::-1][: max(1, round(s.elite_share * len(score)))]
+        self.gain = float(score[best].mean() - score[0])
+        if self.gain > s.margin and 0 not in best:
+            self.correction[:] = varied[best, 0].mean(0) - self._nominal[0]
+        else:
+            self.correction[:] = 0
+        return self.correction
+
+    def _roll_policy(
+        self, belief: Float32, proprio: Float32, imu: Float32, skill: int, goal: Float32
+    ) -> list[Float32]:
+        """Fill the nominal actions (H,A); the goal as the body moves, (12,) per step."""
+        since = Since(self._senses)
+        since.start(proprio)
+        beliefs, here = belief, goal
+        goals = []
+        size = self._layout.proprio_size
+        needs = TABLE[skill].needs
+        for k in range(self.search.horizon):
+            action = self._policy.act(beliefs, 0.06, proprio, imu, skill, here)
+            self._nominal[k] = np.clip(action, -1, 1)
+            imagined = self._world.imagine(beliefs, self._nominal[k], skill, here)
+            sensed = imagined.senses.mean(0)
+            since.step(sensed)
+            turned = since.turned_rad
+            moved = self._full_m_s * since.value[3], self._full_m_s * since.value[4], turned
+            here = goal_now(goal, moved, needs)
+            goals.append(here)
+            beliefs = imagined.beliefs.mean(0)
+            proprio, imu = sensed[:size], sensed[size:]
+        return goals
+
+    def _vary(self) -> Float32:
+        """(C,H,A): the nominal, braking, and smooth variations of both wheels."""
+        s = self.search
+        parts = -(-s.horizon // s.hold)
+        noise = self._rng.normal(0, 1, (s.candidates, parts, 2))
+        forward = np.repeat(noise[..., 0] * s.forward, s.hold, 1)[:, : s.horizon]
+        turn = np.repeat(noise[..., 1] * s.turn, s.hold, 1)[:, : s.horizon]
+        varied = np.repeat(self._nominal[None], s.candidates, 0)
+        varied[..., 0] += forward - turn
+        varied[..., 1] += forward + turn
+        varied[0] = self._nominal
+        if s.candidates > 2:
+            varied[1, :, :2] = 0
+            varied[2, :, :2] = 0.5 * self._nominal[:, :2]
+        return np.clip(varied, -1, 1, out=varied)
+
+    def _score(
+        self, belief: Float32, varied: Float32, skill: int, goals: list[Float32]
+    ) -> npt.NDArray[np.float64]:
+        """(C,) mean discounted reward less what bumps and nearness cost, over sampled rollouts."""
+        count, rows = len(varied), self._rows
+        samples = max(1, rows // count)
+        picked = np.repeat(np.arange(count), samples)
+        total = np.zeros(count)
+        for start in range(0, len(picked), rows):
+            chosen = picked[start : start + rows]
+            padded = np.resize(chosen, rows)
+            value = self._rollout(belief, varied[padded], skill, goals)[: len(chosen)]
+            np.add.at(total, chosen, value / samples)
+        return total
+
+    def _rollout(
+        self, belief: Float32, actions: Float32, skill: int, goals: list[Float32]
+    ) -> npt.NDArray[np.float64]:
+        s = self.search
+        beliefs = np.repeat(belief[None], len(actions), 0)
+        value, safe = np.zeros(len(actions)), np.ones(len(actions))
+        weight = 1.0
+        for k in range(s.horizon):
+            out = self._world.imagine(beliefs, actions[:, k], skill, goals[k])
+            near = np.maximum(out.near.max(1) - s.near_from, 0) / (1 - s.near_from)
+            value += weight * (out.reward - s.near_cost * near)
+            safe *= 1 - out.bump
+            beliefs[...] = out.beliefs
+            weight *= s.discount
+        return value / s.horizon - s.bump_cost * (1 - safe)

@@ -1,0 +1,142 @@
+"""Surprise, by a paired protocol: half a second of something odd against the same episode's quiet.
+
+Negatives are frames 20 to 80 of the same episode, so that a scene cannot pass for an event; "none"
+is an episode in which nothing happens and must come out at a half. Baselines without a model:
+difference of two frames, energy of the IMU.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.manifest import Threshold
+from models.world import World
+from runtime.surprise import FLAGS, SURPRISE_CHANNELS, SurpriseMonitor
+from tools.compose import open_policy, open_world, prepare
+from tools.evaluate.episodes import Episode, scene, settings_of
+from tools.lockstep_run import LockstepRun, Overrides
+
+Floats = npt.NDArray[np.float64]
+EVENTS = ("none", "lift", "push", "slip", "cover", "freeze", "gyro_bias")
+QUIET = (20, 80)  # frames that are the negatives
+START = 90  # the frame after which it happens
+LAST = 10  # frames it lasts
+WINDOW = 12
+EVENT_S = 8.0
+FRAME_NS = 50_000_000
+
+
+class _Raw(World):
+    """Keeps what the baselines need of every observation."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.manifest, *world.sessions)
+        self.difference: list[float] = []
+        self.energy: list[float] = []
+        self._last: npt.NDArray[np.float32] | None = None
+
+    def observe(self, imu: Any, proprio: Any, odometry: float, action: Any, mask: Any) -> Any:
+        """See `World`."""
+        frame = self.frame_input
+        self.difference.append(
+            0.0 if self._last is None else float(((frame - self._last) ** 2).mean())
+        )
+        self._last = frame.copy()
+        self.energy.append(float((imu**2).mean()))
+        return super().observe(imu, proprio, odometry, action, mask)
+
+
+def run_event(episode: Episode, event: str) -> dict[str, Any]:
+    """One episode with (or, for "none", without) an event; scores by frame, relative to it."""
+    setup = prepare(settings_of(episode))
+    world = _Raw(open_world(setup)[0])
+    at: list[int] = []
+
+    def rendered(twin: Any) -> None:
+        at.append(twin.now_ns)
+        if event != "none" and len(at) == START:
+            twin.faults.start(event)
+        if event != "none" and len(at) == START + LAST:
+            twin.faults.end(event)
+
+    run = LockstepRun(
+        setup, world, open_policy(setup)[0], Overrides(scenario=scene(episode), on_render=rendered)
+    )
+    result = run.run(EVENT_S)
+    records = result.records["surprise"]
+    count = min(len(records), len(world.energy))
+    values = records["value"][:count].astype(float)
+    raised = [
+        int(n) for n, above in zip(records["number"][:count], records["above"][:count], strict=True)
+        if above and START < int(n) <= START + LAST + WINDOW
+    ]  # fmt: skip
+    return {
+        "values": [[_short(v) for v in row] for row in values],
+        "difference": [_short(v) for v in world.difference[:count]],
+        "energy": [_short(v) for v in world.energy[:count]],
+        "first_alarm": raised[0] - START if raised else None,
+        "quiet_alarms": int(np.count_nonzero(records["above"][QUIET[0] : QUIET[1]])),
+    }
+
+
+def _short(value: float) -> float | None:
+    return float(f"{value:.5g}") if np.isfinite(value) else None
+
+
+def scores(rows: list[dict[str, Any]], thresholds: dict[str, Threshold]) -> dict[str, list[Floats]]:
+    """Per score the episodes' values by frame: each channel, all together, and both baselines."""
+    out: dict[str, list[Floats]] = {}
+    for row in rows:
+        values = np.array([[np.nan if v is None else v for v in r] for r in row["values"]], float)
+        values = np.nan_to_num(values, nan=0.0)
+        level = np.array([FLAGS.get(c) or thresholds[c].event for c in SURPRISE_CHANNELS])
+        for i, name in enumerate(SURPRISE_CHANNELS):
+            out.setdefault(name, []).append(values[:, i])
+        out.setdefault("all", []).append((values / level).max(1))
+        for name in ("difference", "energy"):
+            out.setdefault(f"raw_{name}", []).append(np.array(row[name], float))
+    return out
+
+
+def areas(episodes: list[Floats]) -> tuple[float, float]:
+    """AUROC by frame and by window's maximum, over all episodes of one kind."""
+    quiet, event, quiet_window, event_window = [], [], [], []
+    for value in episodes:
+        quiet.append(value[QUIET[0] : QUIET[1]])
+        event.append(value[START : START + LAST])
+        starts = range(QUIET[0], QUIET[1] - WINDOW + 1, WINDOW)
+        quiet_window += [value[s : s + WINDOW].max() for s in starts]
+        event_window.append(value[START : START + WINDOW].max())
+    return (
+        auroc(np.concatenate(event), np.concatenate(quiet)),
+        auroc(np.array(event_window), np.array(quiet_window)),
+    )
+
+
+def auroc(positive: Floats, negative: Floats) -> float:
+    """Probability that a positive scores above a negative, ties a half (Mann and Whitney 1947)."""
+    both = np.concatenate([positive, negative])
+    order = np.argsort(both, kind="stable")
+    ranks = np.empty(len(both))
+    ranks[order] = np.arange(1, len(both) + 1)
+    _, inverse, counts = np.unique(both, return_inverse=True, return_counts=True)
+    tied = np.bincount(inverse, ranks) / counts
+    n = len(positive)
+    return float((tied[inverse][:n].sum() - n * (n + 1) / 2) / (n * len(negative)))
+
+
+def alarms(values: Floats, thresholds: dict[str, Threshold]) -> int:
+    """How many alarms (of all channels, beginnings counted) a quiet run of (T,C) values raises."""
+    monitor = SurpriseMonitor(thresholds)
+    before, count = 0, 0
+    for row in values.astype(np.float32):
+        now = monitor.step(row)
+        count += bin(now & ~before).count("1")
+        before = now
+    return count
+
+
+__all__ = ["EVENTS", "alarms", "areas", "auroc", "run_event", "scores"]

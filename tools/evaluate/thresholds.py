@@ -1,0 +1,83 @@
+"""Alarm levels of the surprise channels, set on undisturbed training episodes.
+
+All channels together may alarm once in ten minutes; each of those set on data has an equal share.
+What alarms is a level held for a channel's number of frames in a row, so the statistic is the least
+value of that many frames; its level is read from an exponential tail fitted to the excesses over
+the 99th percentile (peaks over threshold: Pickands 1975), for data of an hour reach no further.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.surprise import FLAGS, FRAMES, SURPRISE_CHANNELS
+from tools.compose import open_policy, open_world, prepare
+from tools.evaluate.episodes import Episode, scene, settings_of
+from tools.lockstep_run import LockstepRun, Overrides
+from tools.train.pool import Pool
+
+Floats = npt.NDArray[np.float64]
+ALARM_EVERY_S = 600.0
+FRAME_S = 0.05
+TAIL = 0.99
+SETTLED = 20  # frames: an empty belief is surprised by anything
+TRAINING_SEED = 1_500_000  # of the range that training draws from, not of its episodes
+
+
+def quiet_values(episode: Episode) -> list[list[float]]:
+    """(T,C) channel values of one undisturbed episode, settled."""
+    setup = prepare(settings_of(episode))
+    run = LockstepRun(
+        setup, open_world(setup)[0], open_policy(setup)[0], Overrides(scenario=scene(episode))
+    )
+    records = run.run(episode.duration_s or 20.0).records
+    values: list[list[float]] = records["surprise"]["value"][SETTLED:].astype(float).tolist()
+    return values
+
+
+def measure(
+    bundle: str, episodes: int, pool: Pool, say: Callable[[str], None]
+) -> dict[str, dict[str, Any]]:
+    """Thresholds as a manifest holds them."""
+    scenes = ("hard", "default", "easy")
+    work = [(Episode(bundle, TRAINING_SEED + i, scenario=scenes[i % 3]),) for i in range(episodes)]
+    found = []
+    for done, values in enumerate(pool.run(quiet_values, work), 1):
+        found.append(np.array(values, float))
+        if done % 10 == 0 or done == len(work):
+            say(f"undisturbed episodes: {done} of {len(work)}")
+    return thresholds(found)
+
+
+def thresholds(episodes: list[Floats]) -> dict[str, dict[str, Any]]:
+    """Typical level (median) and alarm level per channel, from (T,C) values of each episode."""
+    free = [c for c in SURPRISE_CHANNELS if c not in FLAGS]
+    out: dict[str, dict[str, Any]] = {}
+    for i, name in enumerate(SURPRISE_CHANNELS):
+        frames = FRAMES[name]
+        if name in FLAGS:
+            out[name] = {"typical": 0.0, "event": FLAGS[name], "frames": frames}
+            continue
+        columns = [e[:, i][np.isfinite(e[:, i])] for e in episodes]
+        held = np.concatenate([_least(c, frames) for c in columns if len(c) >= frames])
+        everything = np.concatenate(columns)
+        level = tail_level(held, FRAME_S * len(free) / ALARM_EVERY_S)
+        out[name] = {"typical": float(np.median(everything)), "event": level, "frames": frames}
+    return out
+
+
+def _least(values: Floats, frames: int) -> Floats:
+    return np.lib.stride_tricks.sliding_window_view(values, frames).min(1)
+
+
+def tail_level(values: Floats, share: float) -> float:
+    """The level that a share of the values exceeds, from the exponential tail of the highest."""
+    start = float(np.quantile(values, TAIL))
+    excess = values[values > start] - start
+    if len(excess) == 0:
+        return start
+    return start + float(excess.mean()) * float(np.log((1 - TAIL) / share))
