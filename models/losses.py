@@ -30,7 +30,7 @@ class Weights:
     person_pixels: float = 5.0
     obstacle_pixels: float = 2.0
     cells: float = 30.0
-    near: float = 6.0
+    near: float = 40.0
     sense: float = 10.0
     person: float = 4.0
     bump: float = 2.0

@@ -16,7 +16,7 @@ from runtime.channels import Writer
 
 Float32 = npt.NDArray[np.float32]
 STEPS = (1, 5, 10, 20)
-RESTART_EVERY = 20
+PAUSE = 40  # frames between two rollouts: it is a check, not the work
 
 
 class OpenLoop:
@@ -29,6 +29,7 @@ class OpenLoop:
         self._beliefs: Float32 | None = None
         self._start: Float32 = np.zeros(0, np.float32)
         self._k = 0
+        self._wait = 0
 
     def meet(
         self, t_ns: int, seen: Float32, belief: Float32, proprio: Float32, action: Float32
@@ -51,7 +52,11 @@ class OpenLoop:
             self._k += 1
             if self._k in STEPS:
                 self._compare(t_ns, seen)
-        if self._beliefs is None or self._k >= RESTART_EVERY:
+        if self._k >= STEPS[-1]:
+            self._beliefs, self._k, self._wait = None, 0, PAUSE
+        if self._beliefs is None:
+            self._wait -= 1
+        if self._beliefs is None and self._wait < 0:
             self._beliefs = np.repeat(belief[None], self._world.candidates, 0)
             self._start = seen.copy()
             self._since.start(proprio)

@@ -33,7 +33,7 @@ def test_the_committed_bundle_loads_and_is_marked_development(layout) -> None:
     loaded = load_bundle(find_bundle(NAME), layout)
     assert loaded.signed_by == "development"
     assert set(loaded.manifest.graphs) == set(GRAPHS)
-    assert sum(f.stat().st_size for f in loaded.path.iterdir()) < 20e6
+    assert sum(f.stat().st_size for f in loaded.path.iterdir()) <= 10e6
 
 
 @pytest.mark.parametrize("graph", GRAPHS)

@@ -19,7 +19,7 @@ def test_names_and_sizes_agree(layout) -> None:
     assert layout.action_size == 4
     assert layout.proprio_names == (
         "wheel_left.velocity", "wheel_right.velocity", "head_yaw.velocity", "head_pitch.velocity",
-        "head_yaw.position", "head_pitch.position",
+        "head_yaw.position", "head_pitch.position", "range.nearness",
     )  # fmt: skip
     assert layout.proprio_size == len(layout.proprio_names)
 
@@ -27,10 +27,23 @@ def test_names_and_sizes_agree(layout) -> None:
 def test_senses_are_rates_per_full_scale_then_radians(layout) -> None:
     velocity, position = np.arange(16, dtype=np.float32), np.arange(16, dtype=np.float32) / 10
     out = np.zeros(layout.proprio_size, np.float32)
-    layout.proprio(position, velocity, out)
+    layout.proprio(position, velocity, np.inf, out)
     full = [j.velocity_max_rad_s for j in layout.joints]
     assert out[:4] == pytest.approx([k / full[k] for k in range(4)])
-    assert out[4:] == pytest.approx([0.2, 0.3])
+    assert out[4:] == pytest.approx([0.2, 0.3, 0.0])
+
+
+@pytest.mark.parametrize(("range_m", "nearness"), [(0.0, 1.0), (1.0, 0.5), (2.0, 0.0), (5.0, 0.0)])
+def test_the_range_sensor_is_a_nearness(layout, range_m: float, nearness: float) -> None:
+    out = np.ones(layout.proprio_size, np.float32)
+    layout.proprio(np.zeros(16, "f4"), np.zeros(16, "f4"), range_m, out)
+    assert out[layout.index("range.nearness")] == pytest.approx(nearness)
+
+
+def test_a_body_without_a_range_sensor_has_no_such_sense(layout) -> None:
+    blind = replace(layout, has_range=False)
+    assert blind.proprio_size == layout.proprio_size - 1
+    assert blind.index("range.nearness") is None
 
 
 def test_a_robot_at_rest_feels_nothing(layout) -> None:

@@ -83,7 +83,6 @@ def test_help_names_every_verb_and_group_once(say) -> None:
         ([], "required: VERB"),
         (["model"], "required: VERB"),
         (["run", "--skill", "dance"], "invalid choice: 'dance'"),
-        (["run", "--skill", "search"], "companion-follow 1 knows idle, follow; choose one of them"),
         (["run", "--scenario", "lunar"], "invalid choice: 'lunar'"),
         (["run", "--scenario", "easy", "--target", "robot"], "--scenario is a twin's"),
         (["run", "--duration", "long"], "invalid float value: 'long'"),
@@ -95,7 +94,9 @@ def test_help_names_every_verb_and_group_once(say) -> None:
         (["run", "--goal", "follow"], "give --planner"),
         (["run", "--camera", "/nowhere/film.mp4"], "no camera or video /nowhere/film.mp4"),
         (["bench", "nothing"], "no bench nothing: known are codec"),
-        (["model", "evaluate", "--kinds", "odd"], "no kind odd: known are normal"),
+        (["model", "evaluate", "--only", "odd"], "no part odd: known are follow"),
+        (["model", "evaluate", "--seeds", "5:5"], "5:5 holds no seed"),
+        (["model", "evaluate", "--seeds", "a:b"], "a:b is neither a count nor A:B"),
         (["log", "info", "/nowhere/a.mcap"], "no log /nowhere/a.mcap"),
         (["config", "show", "--config", "/nowhere/robot.toml"], "no file /nowhere/robot.toml"),
         (["plan", "follow", "--address", "udp://x"], "not of the form"),
@@ -106,9 +107,8 @@ def test_help_names_every_verb_and_group_once(say) -> None:
         (["link", "watch", "--port", "x", "--firmware", "host"], "not allowed with"),
         (["link", "stats", "--baud", "0"], "give a rate above 0"),
         (["link", "loopback", "--count", "0"], "0 is no count"),
-        (["model", "evaluate", "--seeds", "0"], "0 is no count; give 1 or more"),
+        (["model", "evaluate", "--seeds", "0"], "0 holds no seed"),
         (["model", "evaluate", "--jobs", "x"], "x is no count"),
-        (["model", "evaluate", "--duration", "-1"], "-1 is no time"),
         (["model", "train", "--updates", "5,x"], "x is no count"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else "",
@@ -241,11 +241,16 @@ def test_a_short_lockstep_run_tells_its_story(say, tmp_path: Path) -> None:
     assert {p.suffix for p in (tmp_path / "log").iterdir()} == {".mcap", ".html"}
 
 
-def test_model_evaluate_is_one_object(say) -> None:
-    code, out, _ = say("model", "evaluate", "--seeds", "1", "--kinds", "normal", "--duration", "1", "--jobs", "1", "--json")  # fmt: skip
+def test_model_evaluate_is_one_object(say, tmp_path: Path) -> None:
+    asked = ("model", "evaluate", "--seeds", "1", "--only", "ablation", "--jobs", "1", "--json")
+    code, out, err = say(*asked, "--work", str(tmp_path))
     found = json.loads(out)
     assert code == 0 and out.count("\n") == 1
-    assert found["seeds"] == 1 and set(found["skills"]) == {"follow"}
+    assert found["seeds"] == 1 and found["blackout"]["episodes"] == 1
+    assert "1 of 1 episodes" in err
+    code, again, err = say(*asked, "--work", str(tmp_path))
+    assert code == 0 and again == out, "rows that are there are not run again"
+    assert "1 of 1 episodes are there from before" in err
 
 
 def test_a_served_planner_answers_and_ends_by_ctrl_c(say) -> None:

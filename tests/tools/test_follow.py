@@ -4,7 +4,8 @@ import pytest
 
 from runtime.lockstep import Latency
 from tools.compose import DEFAULT_BUNDLE
-from tools.train.evaluate import evaluate
+from tools.evaluate.episodes import Episode, run_episode
+from tools.train.pool import Pool
 
 pytestmark = pytest.mark.closed_loop
 SEEDS = 20
@@ -13,9 +14,11 @@ FIRST = 31_000_000
 
 
 def successes(kind: str) -> tuple[int, list[str]]:
-    rows = evaluate(DEFAULT_BUNDLE, SEEDS, (kind,), 2, lambda _: None, first_seed=FIRST)[kind]
-    lines = [f"{r['seed']} {r['success']} {r['metrics']}" for r in rows]
-    return sum(r["success"] for r in rows), lines
+    episodes = [
+        (Episode(DEFAULT_BUNDLE, FIRST + i, scenario="default", kind=kind),) for i in range(SEEDS)
+    ]
+    rows = list(Pool(2).run(run_episode, episodes))
+    return sum(r["success"] for r in rows), [f"{r['success']} {r['metrics']}" for r in rows]
 
 
 def test_it_follows_on_at_least_16_of_20_fresh_seeds() -> None:

@@ -65,7 +65,7 @@ def thresholds(episodes: list[Floats]) -> dict[str, dict[str, Any]]:
         columns = [e[:, i][np.isfinite(e[:, i])] for e in episodes]
         held = np.concatenate([_least(c, frames) for c in columns if len(c) >= frames])
         everything = np.concatenate(columns)
-        level = tail_level(held, FRAME_S * len(free) / ALARM_EVERY_S)
+        level = tail_level(held, FRAME_S / (ALARM_EVERY_S * len(free)))
         out[name] = {"typical": float(np.median(everything)), "event": level, "frames": frames}
     return out
 

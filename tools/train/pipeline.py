@@ -20,11 +20,12 @@ from models.manifest import Training
 from models.since import Senses
 from models.training import Episodes, PolicyTrainer, Schedule, Trainer, beliefs_of
 from runtime.body import load_body
+from tools.evaluate.thresholds import measure
 from tools.train.collect import CollectSettings, collect
 from tools.train.draft import draft, sizes_for
 from tools.train.pool import Pool
 from tools.train.progress import Progress
-from tools.train.signing import development_key
+from tools.train.signing import development_key, resign
 
 EXPERT_SEED = 1_000_000
 AGGREGATION_SEED = 5_000_000
@@ -45,6 +46,7 @@ class TrainSettings:
     aggregate: int = 120  # episodes per aggregation round
     policy_rounds: int = 3  # aggregation rounds of the policy alone, on the frozen world model
     policy_updates: int = 5000
+    quiet: int = 90  # undisturbed episodes that alarm levels are set on
     pool: Pool = Pool()
     threads: int = 2
     seed: int = 0
@@ -88,6 +90,9 @@ def train(settings: TrainSettings, say: Callable[[str], None]) -> Path:
     _policy_rounds(settings, trainer, files, say)
     clock.stop()
     _export(settings, trainer, files, settings.out, settings.version)
+    say("alarm levels of the surprise channels, on undisturbed training episodes")
+    levels = measure(str(settings.out), settings.quiet, settings.pool, say)
+    resign(settings.out, lambda fields: fields.update(surprise=levels))
     return settings.out
 
 

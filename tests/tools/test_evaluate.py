@@ -1,0 +1,165 @@
+"""Evaluation's own arithmetic: figures, intervals, resuming, and levels of alarm."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.manifest import Threshold
+from runtime.surprise import SURPRISE_CHANNELS
+from tools.evaluate import jobs as jobs_module
+from tools.evaluate.command import flat, seed_range, table
+from tools.evaluate.episodes import Episode
+from tools.evaluate.jobs import PARTS, Job, jobs_of, read_rows, run_all
+from tools.evaluate.open_loop import _moved
+from tools.evaluate.summary import bootstrap, summary, wilson
+from tools.evaluate.surprise import LAST, START, alarms, areas, auroc
+from tools.evaluate.thresholds import tail_level, thresholds
+
+LEVELS = {c: Threshold(typical=0.1, event=1.0, frames=1) for c in SURPRISE_CHANNELS}
+
+
+class Here:
+    """A pool that runs in this process."""
+
+    def run(self, function: Any, work: Any) -> Any:
+        return (function(*w) for w in work)
+
+
+def row(part: str, seed: int, success: bool = True, **more: Any) -> dict[str, Any]:
+    metrics = {"return": 0.8 if success else 0.2, "bumps": 0.0}
+    fields = {"part": part, "seed": seed, "skill": "follow", "scenario": "hard", "kind": "normal", "foresight": 0, "event": "", "success": success, "metrics": metrics}  # fmt: skip
+    return {**fields, **more}
+
+
+def open_loop(image: float) -> dict[str, Any]:
+    step = {"image": image, "image_persistence": 1.0, "image_warp": 0.5, "person": 0.3,
+            "person_persistence": 0.6, "person_velocity": 0.9, "gyro": 0.1, "gyro_persistence": 2.0,
+            "inside90": 9.0, "people": 10.0, "n": 4.0}  # fmt: skip
+    return {
+        "steps": {"10": step},
+        "seen_m": [0.05, 0.07],
+        "seen_inside90": [9.0, 10.0],
+        "hidden_m": [0.5],
+        "hidden_last_seen_m": [0.9],
+    }
+
+
+def test_ratios_are_of_summed_errors() -> None:
+    rows = [row("follow", i, open_loop=open_loop(image)) for i, image in enumerate((0.2, 0.6))]
+    rows += [row("expert", i, kind="expert") for i in range(2)]
+    found = summary(rows, LEVELS)
+    k10 = found["open_loop"]["10"]
+    assert k10["image_vs_persistence"] == pytest.approx(0.4)
+    assert k10["image_vs_warp"] == pytest.approx(0.8)
+    assert k10["person_vs_constant_velocity"] == pytest.approx(0.3333, abs=1e-3)
+    assert k10["person_inside90"] == pytest.approx(0.9)
+    low, high = k10["image_vs_persistence_ci95"]
+    assert 0.2 <= low < 0.4 < high <= 0.6
+    assert found["person_median_m"] == pytest.approx(0.06)
+    assert found["occluded_2s"]["model_m"] == 0.5
+    assert found["skills"]["follow"]["return_vs_expert"] == pytest.approx(1.0)
+    assert any("follow: success 1.00" in line for line in table({"bundle": "x", **found}))
+
+
+def test_what_was_not_measured_is_absent() -> None:
+    found = summary([row("ablation", 1, success=False, kind="blackout")], LEVELS)
+    assert found["blackout"]["success"] == 0.0
+    assert not {"open_loop", "surprise", "planning", "quiet", "easy"} & set(found)
+
+
+def test_planning_is_compared_seed_by_seed() -> None:
+    rows = [row("planning", i, success=i % 2 == 0, foresight=1) for i in range(20)]
+    rows += [row("planning", i, foresight=32) for i in range(20)]
+    candidates = summary(rows, LEVELS)["planning"]["candidates"]
+    assert candidates["1"]["success"] == 0.5 and candidates["32"]["success"] == 1.0
+    low, high = candidates["32"]["success_gain_ci95"]
+    assert 0 < low < 0.5 < high, "an interval that excludes zero"
+
+
+def test_intervals() -> None:
+    assert wilson(9, 10) == (0.5958, 0.9821)  # as tabulated
+    assert bootstrap(50, lambda i: float(np.ones(50)[i].mean())) == (1.0, 1.0)
+
+
+def test_auroc_counts_pairs_and_ties_as_halves() -> None:
+    assert auroc(np.array([2.0, 3.0]), np.array([0.0, 1.0])) == 1.0
+    assert auroc(np.array([1.0]), np.array([1.0])) == 0.5
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 5, 40).astype(float), rng.integers(1, 6, 30).astype(float)
+    pairs = (a[:, None] > b).mean() + 0.5 * (a[:, None] == b).mean()
+    assert auroc(a, b) == pytest.approx(pairs)
+
+
+def test_a_planted_event_is_told_from_quiet_and_nothing_is_not() -> None:
+    rng = np.random.default_rng(1)
+    quiet = [rng.random(130) for _ in range(30)]
+    planted = [q.copy() for q in quiet]
+    for p in planted:
+        p[START : START + LAST] += 2
+    assert areas(planted) == (1.0, 1.0)
+    step, window = areas(quiet)
+    assert 0.4 < step < 0.6 and 0.35 < window < 0.65
+
+
+def test_levels_give_about_the_alarms_they_promise() -> None:
+    """Levels set on half an hour of an exponential tail, counted on another hour."""
+    rng = np.random.default_rng(2)
+    level = tail_level(rng.exponential(1.0, 72_000), 1 / 12_000)
+    assert level == pytest.approx(np.log(12_000), rel=0.05)
+    episodes = [rng.exponential(1.0, (400, len(SURPRISE_CHANNELS))) for _ in range(90)]
+    for e in episodes:
+        e[:, [SURPRISE_CHANNELS.index(c) for c in ("frozen", "dark")]] = 0
+    found = {k: Threshold(**v) for k, v in thresholds(episodes).items()}
+    fresh = rng.exponential(1.0, (72_000, len(SURPRISE_CHANNELS)))
+    fresh[:, [SURPRISE_CHANNELS.index(c) for c in ("frozen", "dark")]] = 0
+    assert alarms(fresh, found) <= 15, "six an hour are promised"
+
+
+def test_a_place_carried_into_another_pose() -> None:
+    x, y = _moved((1.0, 0.0), (0.0, 0.0, 0.0), (0.0, 0.0, np.pi / 2))
+    assert (x, y) == pytest.approx((0.0, -1.0), abs=1e-9)
+    assert _moved((1.0, 2.0), (3.0, 4.0, 0.5), (3.0, 4.0, 0.5)) == pytest.approx((1.0, 2.0))
+
+
+def test_rows_are_kept_and_not_run_again(tmp_path: Path, monkeypatch) -> None:
+    ran: list[str] = []
+
+    def run_job(job: Job) -> dict[str, Any]:
+        ran.append(job.key)
+        if len(ran) == 3:
+            raise KeyboardInterrupt
+        return {"key": job.key, "part": job.part, "seed": job.episode.seed}
+
+    monkeypatch.setattr(jobs_module, "run_job", run_job)
+    pool: Any = Here()
+    jobs = [Job("ablation", Episode("b", seed)) for seed in range(4)]
+    said: list[str] = []
+    assert len(run_all(jobs, tmp_path, pool, said.append)) == 2
+    assert "interrupted" in said[-1]
+    with (tmp_path / "rows.jsonl").open("a") as file:
+        file.write('{"key": "cut')
+    rows = run_all(jobs, tmp_path, pool, said.append)
+    assert sorted(r["seed"] for r in rows) == [0, 1, 2, 3]
+    assert len(ran) == 5, "two of the four were there"
+    assert len(read_rows(tmp_path / "rows.jsonl")) == 4
+
+
+def test_every_part_has_jobs_and_seeds_stay_apart_from_training() -> None:
+    jobs = jobs_of("b", range(11_000_000, 11_000_020), PARTS)
+    assert {j.part for j in jobs} == {*PARTS, "expert"}
+    assert len({j.key for j in jobs}) == len(jobs)
+    assert min(j.episode.seed for j in jobs if j.part != "quiet") >= 11_000_000
+
+
+def test_seeds_are_a_count_or_a_range() -> None:
+    assert list(seed_range("7:9")) == [7, 8]
+    assert len(seed_range("3")) == 3
+
+
+def test_metrics_of_a_manifest_are_flat_numbers() -> None:
+    found = {"skills": {"follow": {"success": 0.9, "success_ci95": (0.8, 1.0)}}, "bundle": "x"}
+    assert flat(found) == {"skills.follow.success": 0.9}
+    assert json.dumps(flat(found))
