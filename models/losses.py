@@ -31,8 +31,8 @@ class Weights:
     obstacle_pixels: float = 2.0
     cells: float = 30.0
     near: float = 40.0
-    sense: float = 10.0
-    person: float = 4.0
+    sense: float = 30.0
+    person: float = 8.0
     bump: float = 2.0
     reward: float = 5.0
     prior: float = 1.0
@@ -221,21 +221,21 @@ def since_of(senses: Senses, first: Tensor, later: Tensor) -> Tensor:
     See `Decoder.forward`; the base's turn is the gyro's, the way that of the wheels.
     """
     dt = senses.frame_s
-    base = (later[..., senses.gyro_z] * senses.gyro_scale_rad_s * dt).cumsum(1)
+    turn = later[..., senses.gyro_z] * senses.gyro_scale_rad_s * dt
+    base = turn.cumsum(1)
     zero = torch.zeros_like(base)
 
-    def head(index: int | None) -> tuple[Tensor, Tensor]:
-        if index is None:
-            return zero, zero
-        return first[:, index, None].expand_as(base), later[..., index]
+    def added(index: int | None, scale: float) -> Tensor:
+        return zero if index is None else (later[..., index] * scale * dt).cumsum(1)
 
-    yaw_then, yaw_now = head(senses.head_yaw)
-    pitch_then, pitch_now = head(senses.head_pitch)
+    yaw = added(senses.head_yaw_rate, senses.yaw_scale_rad_s)
+    then = zero if senses.head_pitch is None else first[:, senses.head_pitch, None].expand_as(base)
+    now = then + added(senses.head_pitch_rate, senses.pitch_scale_rad_s)
     speed = later[..., list(senses.wheels)].mean(-1)
     forward = (speed * base.cos() * dt).cumsum(1)
     left = (speed * base.sin() * dt).cumsum(1)
     seconds = dt * torch.arange(1, base.shape[1] + 1, device=base.device).expand_as(base)
-    return torch.stack([base + yaw_now - yaw_then, pitch_then, pitch_now, forward, left, seconds], -1)  # fmt: skip
+    return torch.stack([base + yaw, then, now, forward, left, seconds], -1)
 
 
 def _open_loop(

@@ -118,11 +118,22 @@ class Decoder(nn.Module):
             nn.ConvTranspose2d(32, 6, 8, 4, 2),  # colour, flow (2), trust
         )
         self.refine = nn.Sequential(nn.Conv2d(8, 16, 3, 1, 1), nn.ReLU(), nn.Conv2d(16, 4, 3, 1, 1))
+        self._start_trusting()
         self.view = fx, fy, cx, cy = s.view
         axis = torch.arange(FRAME, dtype=torch.float32)
         v, u = torch.meshgrid(axis, axis, indexing="ij")
         rays = torch.stack([torch.ones_like(u), (cx - u) / fx, (cy - v) / fy]).reshape(3, 1, -1)
         self.register_buffer("rays", rays, persistent=False)  # x forward, y left, z up
+
+    def _start_trusting(self) -> None:
+        """No flow, no refinement, and what was seen is kept: else noise teaches the mask to refuse."""
+        last, refined = self.deconv[-1], self.refine[-1]
+        with torch.no_grad():
+            last.weight[:, 3:] = 0
+            last.bias[3:5] = 0
+            last.bias[5] = 2.0
+            refined.weight.zero_()
+            refined.bias.zero_()
 
     def draw(self, belief: Tensor, since: Tensor) -> Tensor:
         """(N,B), (N,6) -> colour centred on 0, flow and trust (N,6,64,64)."""

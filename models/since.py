@@ -19,30 +19,39 @@ class Senses:
 
     gyro_z: int
     wheels: tuple[int, int]
-    head_yaw: int | None
+    head_yaw_rate: int | None
+    head_pitch_rate: int | None
     head_pitch: int | None
     gyro_scale_rad_s: float
+    yaw_scale_rad_s: float
+    pitch_scale_rad_s: float
     frame_s: float
 
     @staticmethod
     def of(layout: Layout) -> Senses:
         """Read off a layout."""
+        full = {j.name: j.velocity_max_rad_s for j in layout.joints}
         return Senses(
             layout.proprio_size + 5,
             (0, 1),
-            layout.index("head_yaw.position"),
+            layout.index("head_yaw.velocity"),
+            layout.index("head_pitch.velocity"),
             layout.index("head_pitch.position"),
             layout.gyro_scale_rad_s,
+            full.get("head_yaw", 0.0),
+            full.get("head_pitch", 0.0),
             1 / layout.frame_hz,
         )
 
 
 class Since:
-    """Adds up one frame at a time; `value` (6,) is what the decoder wants (`Decoder.forward`)."""
+    """Adds up one frame at a time; `value` (6,) is what the decoder wants (`Decoder.forward`).
+
+    The head's angles are added up from its rates: an imagined angle is off by more than a pixel.
+    """
 
     def __init__(self, senses: Senses) -> None:
         self._s = senses
-        self._yaw_then = 0.0
         self.turned_rad = 0.0  # of the base, to the left
         self.value: Float32 = np.zeros(6, np.float32)
 
@@ -50,19 +59,19 @@ class Since:
         """From the senses (P,) of the frame that everything is counted from."""
         s = self._s
         self.turned_rad = 0.0
-        self._yaw_then = 0.0 if s.head_yaw is None else float(proprio[s.head_yaw])
         pitch = 0.0 if s.head_pitch is None else float(proprio[s.head_pitch])
         self.value[:] = (0.0, pitch, pitch, 0.0, 0.0, 0.0)
 
     def step(self, senses: Float32) -> None:
         """One frame later: senses (P+6,), normalised."""
         s, v = self._s, self.value
-        self.turned_rad += float(senses[s.gyro_z]) * s.gyro_scale_rad_s * s.frame_s
-        yaw = 0.0 if s.head_yaw is None else float(senses[s.head_yaw])
-        if s.head_pitch is not None:
-            v[2] = senses[s.head_pitch]
+        turn = float(senses[s.gyro_z]) * s.gyro_scale_rad_s * s.frame_s
+        self.turned_rad += turn
+        yaw = 0.0 if s.head_yaw_rate is None else float(senses[s.head_yaw_rate])
+        pitch = 0.0 if s.head_pitch_rate is None else float(senses[s.head_pitch_rate])
         way = 0.5 * float(senses[s.wheels[0]] + senses[s.wheels[1]]) * s.frame_s
-        v[0] = self.turned_rad + yaw - self._yaw_then
+        v[0] += turn + yaw * s.yaw_scale_rad_s * s.frame_s
+        v[2] += pitch * s.pitch_scale_rad_s * s.frame_s
         v[3] += way * math.cos(self.turned_rad)
         v[4] += way * math.sin(self.turned_rad)
         v[5] += s.frame_s
