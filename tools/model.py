@@ -41,6 +41,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     add("--aggregate", type=count, default=120, help="episodes per aggregation round")
     add("--policy-rounds", type=int, default=3, help="aggregation rounds of the policy alone")
     add("--policy-updates", type=count, default=5000, help="updates of each of them")
+    add("--undisturbed", type=count, default=90, help="episodes that alarm levels are set on")
     add("--jobs", type=count, default=os.cpu_count() or 2, help="processes that collect")
     add("--engine", choices=ENGINES, default="local", help="collect in local processes or on Ray")
     add("--threads", type=count, default=2, help="threads that train")
@@ -63,6 +64,7 @@ def train(args: argparse.Namespace) -> int:
         name=args.name, version=args.version, work=args.work, out=out, body=args.body,
         episodes=args.episodes, updates=args.updates, aggregate=args.aggregate,
         policy_rounds=args.policy_rounds, policy_updates=args.policy_updates,
+        undisturbed=args.undisturbed,
         pool=Pool(args.jobs, args.engine), threads=args.threads, seed=args.seed, batch=args.batch, length=args.length,
     )  # fmt: skip
     print(f"bundle: {run(settings, say)}")

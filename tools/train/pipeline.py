@@ -46,7 +46,7 @@ class TrainSettings:
     aggregate: int = 120  # episodes per aggregation round
     policy_rounds: int = 3  # aggregation rounds of the policy alone, on the frozen world model
     policy_updates: int = 5000
-    quiet: int = 90  # undisturbed episodes that alarm levels are set on
+    undisturbed: int = 90  # episodes that alarm levels are set on
     pool: Pool = Pool()
     threads: int = 2
     seed: int = 0
@@ -91,7 +91,7 @@ def train(settings: TrainSettings, say: Callable[[str], None]) -> Path:
     clock.stop()
     _export(settings, trainer, files, settings.out, settings.version)
     say("alarm levels of the surprise channels, on undisturbed training episodes")
-    levels = measure(str(settings.out), settings.quiet, settings.pool, say)
+    levels = measure(str(settings.out), settings.undisturbed, settings.pool, say)
     resign(settings.out, lambda fields: fields.update(surprise=levels))
     return settings.out
 

@@ -1,0 +1,52 @@
+"""A training from nothing, as small as it gets: collect, train, aggregate, clone, export, levels."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="training needs torch: `make train` installs it")
+pytest.importorskip("onnx", reason="export needs onnx: `make train` installs it")
+
+from models.backend import golden_error  # noqa: E402
+from models.backends import loaders  # noqa: E402
+from models.bundle import load_bundle  # noqa: E402
+from models.layout import SKILLS  # noqa: E402
+from models.manifest import GRAPHS  # noqa: E402
+from runtime.body import load_body  # noqa: E402
+from runtime.surprise import SURPRISE_CHANNELS  # noqa: E402
+from tools.train.pipeline import TrainSettings, train  # noqa: E402
+from tools.train.pool import Pool  # noqa: E402
+
+pytestmark = pytest.mark.heavy
+LAYOUT = load_body("companion").layout()
+
+
+def settings(work: Path, out: Path) -> TrainSettings:
+    return TrainSettings(
+        name="small", version="1", work=work, out=out, episodes=2, updates=(2, 2), aggregate=2,
+        policy_rounds=1, policy_updates=20, undisturbed=3, batch=2, length=16, pool=Pool(2),
+    )  # fmt: skip
+
+
+def test_a_training_from_nothing_and_again_from_where_it_was(tmp_path: Path) -> None:
+    said: list[str] = []
+    out = train(settings(tmp_path / "work", tmp_path / "small"), said.append)
+    bundle = load_bundle(out, LAYOUT)
+    manifest = bundle.manifest
+    assert manifest.skills == SKILLS and manifest.training.updates == 4
+    assert len(manifest.training.data_sha256) == 64
+    assert set(manifest.surprise) == set(SURPRISE_CHANNELS)
+    assert all(v.event >= v.typical for v in manifest.surprise.values())
+    assert any("left" in line for line in said), "time left is told"
+    with (tmp_path / "work" / "losses.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(r["update"]) for r in rows] == [2, 4]
+    for graph in GRAPHS:
+        session = loaders(Path("nowhere"))["ort-cpu"](bundle, graph)
+        assert golden_error(session, bundle.golden(), graph) < 1e-4
+        session.close()
+    again = train(settings(tmp_path / "work", tmp_path / "again"), said.append)
+    first, second = (load_bundle(p, LAYOUT).manifest for p in (out, again))
+    assert first.sha256["policy.onnx"] == second.sha256["policy.onnx"], "no stage ran twice"
+    assert first.training.data_sha256 == second.training.data_sha256
