@@ -8,15 +8,15 @@ import pytest
 pytest.importorskip("torch", reason="training needs torch: `make train` installs it")
 pytest.importorskip("onnx", reason="export needs onnx: `make train` installs it")
 
-from models.backend import golden_error  # noqa: E402
-from models.backends import loaders  # noqa: E402
-from models.bundle import load_bundle  # noqa: E402
-from models.layout import SKILLS  # noqa: E402
-from models.manifest import GRAPHS  # noqa: E402
-from runtime.body import load_body  # noqa: E402
-from runtime.surprise import SURPRISE_CHANNELS  # noqa: E402
-from tools.train.pipeline import TrainSettings, train  # noqa: E402
-from tools.train.pool import Pool  # noqa: E402
+from models.backend import golden_error
+from models.backends import loaders
+from models.bundle import load_bundle
+from models.layout import SKILLS
+from models.manifest import GRAPHS
+from runtime.body import load_body
+from runtime.surprise import SURPRISE_CHANNELS
+from tools.train.pipeline import TrainSettings, train
+from tools.train.pool import Pool
 
 pytestmark = pytest.mark.heavy
 LAYOUT = load_body("companion").layout()
