@@ -53,7 +53,7 @@ class Observe(nn.Module):
         mask: Tensor,
         noise: Tensor,
     ) -> tuple[Tensor, ...]:
-        """Belief (1,B), surprise channels each (1,1), and what it says of people (1,H*5)."""
+        """Belief (1,B), surprise channels each (1,1), people (1,H*5) and senses (1,P+6) as believed."""
         w = self.w
         h, z = w.split(belief)
         h = w.cell(h, z, action)
@@ -66,8 +66,8 @@ class Observe(nn.Module):
         error = (sensed[:, -6:] - imu.mean(1)).square().mean(-1, keepdim=True) * mask[:, 1:2]
         on = (hidden > 0).to(belief.dtype)
         rarity = (on * self.on_cost + (1 - on) * self.off_cost).mean(-1, keepdim=True)
-        person = w.person(w.trunk(out))
-        return out, divergence(posterior, prior)[:, None], error, rarity, person
+        x = w.trunk(out)
+        return out, divergence(posterior, prior)[:, None], error, rarity, w.person(x), w.sense(x)
 
 
 class Imagine(nn.Module):
@@ -131,7 +131,7 @@ def graphs(world: WorldModel, policy: Policy, on_rate: Tensor, candidates: int) 
                 "mask": torch.ones(1, 3),
                 "noise": noise,
             },
-            ("belief_out", "divergence", "imu_error", "rarity", "person"),
+            ("belief_out", "divergence", "imu_error", "rarity", "person", "senses"),
         ),
         "imagine": Graph(
             Imagine(world),

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.networks import PERSON_FIELDS, Policy, Stats, WorldModel, divergence
-from models.since import Senses
+from models.since import INNOVATION_KEPT, Senses
 
 Batch = dict[str, Tensor]
 NEAR_WEIGHT = 8.0
@@ -278,6 +278,10 @@ def _open_loop(
     mean = hidden.reshape(samples, b, steps, -1).mean(0)
     with torch.no_grad():
         sensed = world.sense(world.trunk(beliefs)).reshape(samples, b, steps, -1).mean(0)
+        believed = world.sense(world.trunk(u.belief[:, start]))
+        measured = torch.cat([batch["proprio"], batch["imu"].mean(-2)], -1)[:, start]
+        kept = INNOVATION_KEPT ** torch.arange(1, steps + 1, dtype=sensed.dtype)
+        sensed = sensed + kept[None, :, None] * (measured - believed)[:, None]
         since = since_of(senses, batch["proprio"][:, start], sensed)
     picks = [0, *(1 + torch.randperm(steps - 1, generator=g)[:2]).tolist()]
     at = torch.arange(b)[:, None] * t + start

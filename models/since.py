@@ -44,8 +44,16 @@ class Senses:
         )
 
 
+# Share of the error of the senses a belief holds that is still there a frame later (measured best
+# of 0.4 to 0.9 on training data).
+INNOVATION_KEPT = 0.8
+
+
 class Since:
     """Adds up one frame at a time; `value` (6,) is what the decoder wants (`Decoder.forward`).
+
+    `senses` (P+6,) are the newest: imagined ones are put right by what the belief they come from
+    was off by (the innovation), less and less.
 
     The head's angles are added up from its rates: an imagined angle is off by more than a pixel.
     """
@@ -54,10 +62,16 @@ class Since:
         self._s = senses
         self.turned_rad = 0.0  # of the base, to the left
         self.value: Float32 = np.zeros(6, np.float32)
+        self.senses: Float32 = np.zeros(senses.gyro_z + 1, np.float32)
+        self._innovation: Float32 = np.zeros(senses.gyro_z + 1, np.float32)
 
-    def start(self, proprio: Float32) -> None:
-        """From the senses (P,) of the frame that everything is counted from."""
+    def start(self, proprio: Float32, innovation: Float32 | None = None) -> None:
+        """From the senses (P,) of the frame that everything is counted from.
+
+        `innovation` (P+6,), of what is imagined from then on: measured less believed at that frame.
+        """
         s = self._s
+        self._innovation[:] = 0 if innovation is None else innovation
         self.turned_rad = 0.0
         pitch = 0.0 if s.head_pitch is None else float(proprio[s.head_pitch])
         self.value[:] = (0.0, pitch, pitch, 0.0, 0.0, 0.0)
@@ -65,6 +79,9 @@ class Since:
     def step(self, senses: Float32) -> None:
         """One frame later: senses (P+6,), normalised."""
         s, v = self._s, self.value
+        self._innovation *= INNOVATION_KEPT
+        np.add(senses, self._innovation, out=self.senses)
+        senses = self.senses
         turn = float(senses[s.gyro_z]) * s.gyro_scale_rad_s * s.frame_s
         self.turned_rad += turn
         yaw = 0.0 if s.head_yaw_rate is None else float(senses[s.head_yaw_rate])

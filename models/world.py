@@ -43,6 +43,8 @@ class World:
         self._noise = np.random.default_rng(0)
         self.candidates = manifest.candidates
         self.belief: Float32 = np.zeros(manifest.belief, np.float32)
+        # (P+6,) senses measured less those believed, of the newest observation
+        self.innovation: Float32 = np.zeros(len(manifest.layout.proprio) + 6, np.float32)
         self._gumbels = manifest.groups * manifest.classes
 
     def reset(self, seed: int = 0) -> None:
@@ -81,6 +83,11 @@ class World:
         self._observe.run()
         outputs = self._observe.outputs
         self.belief[:] = outputs["belief_out"][0]
+        size = len(proprio)
+        np.subtract(proprio, outputs["senses"][0, :size], out=self.innovation[:size])
+        np.subtract(imu.mean(0), outputs["senses"][0, size:], out=self.innovation[size:])
+        self.innovation[:size] *= mask[2]
+        self.innovation[size:] *= mask[1]
         return {
             "divergence": float(outputs["divergence"][0, 0]),
             "imu_error": float(outputs["imu_error"][0, 0]),

@@ -93,7 +93,7 @@ class Foresight:
     ) -> list[Float32]:
         """Fill the nominal actions (H,A); the goal as the body moves, (12,) per step."""
         since = Since(self._senses)
-        since.start(proprio)
+        since.start(proprio, self._world.innovation)
         beliefs, here = belief, goal
         goals = []
         size = self._layout.proprio_size
@@ -102,14 +102,14 @@ class Foresight:
             action = self._policy.act(beliefs, 0.06, proprio, imu, skill, here)
             self._nominal[k] = np.clip(action, -1, 1)
             imagined = self._world.imagine(beliefs, self._nominal[k], skill, here)
-            sensed = imagined.senses.mean(0)
-            since.step(sensed)
+            since.step(imagined.senses.mean(0))
+            sensed = since.senses
             turned = since.turned_rad
             moved = self._full_m_s * since.value[3], self._full_m_s * since.value[4], turned
             here = goal_now(goal, moved, needs)
             goals.append(here)
             beliefs = imagined.beliefs.mean(0)
-            proprio, imu = sensed[:size], sensed[size:]
+            proprio, imu = sensed[:size].copy(), sensed[size:].copy()
         return goals
 
     def _vary(self) -> Float32:

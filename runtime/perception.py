@@ -190,7 +190,7 @@ class Perception:
         if self.world.candidates == 0:
             return
         imagined = self.world.imagine(self.world.belief, self._window.action)
-        self._since.start(self._window.proprio)
+        self._since.start(self._window.proprio, self.world.innovation)
         self._since.step(imagined.senses.mean(0))
         expected = self.world.decode(imagined.beliefs.mean(0), self.world.frame_input, self._since)
         self._predicted[...] = expected

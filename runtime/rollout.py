@@ -59,7 +59,7 @@ class OpenLoop:
         if self._beliefs is None and self._wait < 0:
             self._beliefs = np.repeat(belief[None], self._world.candidates, 0)
             self._start = seen.copy()
-            self._since.start(proprio)
+            self._since.start(proprio, self._world.innovation)
             self._k = 0
 
     def _compare(self, t_ns: int, seen: Float32) -> None:

@@ -25,6 +25,7 @@ class ToyWorld:
     def __init__(self, wall: float) -> None:
         self.wall = wall
         self.goals: list[np.ndarray] = []
+        self.innovation = np.zeros(LAYOUT.proprio_size + 6, "f4")
 
     def imagine(self, beliefs: Any, action: Any, skill: int, goal: Any) -> Imagined:
         self.goals.append(np.array(goal))

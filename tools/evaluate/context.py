@@ -33,6 +33,7 @@ class WatchedWorld(World):
             "action": action.copy(),
             "belief": self.belief.copy(),
             "people": self.people().copy(),
+            "innovation": self.innovation.copy(),
             "odometry": odometry,
             **out,
         }

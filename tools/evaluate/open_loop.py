@@ -44,7 +44,7 @@ def _rollout(
     senses = Senses.of(setup.layout)
     scale = setup.layout.gyro_scale_rad_s
     foreseen, measured = Since(senses), Since(senses)
-    foreseen.start(data["proprio"][start])
+    foreseen.start(data["proprio"][start], data["innovation"][start])
     measured.start(data["proprio"][start])
     first = data["frame"][start].astype(np.float32) / 255
     beliefs = np.repeat(data["belief"][start][None], world.candidates, 0)
@@ -53,8 +53,7 @@ def _rollout(
         now = start + k
         imagined = world.imagine(beliefs, data["action"][now])
         beliefs[...] = imagined.beliefs
-        sensed = imagined.senses.mean(0)
-        foreseen.step(sensed)
+        foreseen.step(imagined.senses.mean(0))
         measured.step(np.concatenate([data["proprio"][now], data["imu"][now].mean(0)]))
         if k not in STEPS:
             continue
@@ -64,7 +63,7 @@ def _rollout(
         add("image_persistence", _mse(first, seen))
         add("image_warp", _mse(warp(first, measured, setup), seen))
         gyro = float(data["imu"][now][:, 5].mean())
-        add("gyro", (float(sensed[senses.gyro_z]) - gyro) ** 2 * scale**2)
+        add("gyro", (float(foreseen.senses[senses.gyro_z]) - gyro) ** 2 * scale**2)
         add("gyro_persistence", (gyro_then - gyro) ** 2 * scale**2)
         _people(data, imagined.person, start, k, add)
         add("n", 1.0)
