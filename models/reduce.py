@@ -8,6 +8,7 @@ rounded scores tie, which would turn two classes of a group on (a test shows it)
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -127,13 +128,18 @@ def to_int8(file: Path, out: Path, feeds: Sequence[Feed]) -> None:
     if len(kept) == len(products):
         raise ReduceError(f"no product in {file.name} that may be reduced")
     reader: Any = type("Feeds", (_Feeds, q.CalibrationDataReader), {})(feeds)
-    q.quantize_static(
-        str(file), str(out), reader,
-        quant_format=q.QuantFormat.QDQ, op_types_to_quantize=list(PRODUCTS), nodes_to_exclude=kept,
-        per_channel=True, activation_type=q.QuantType.QUInt8, weight_type=q.QuantType.QInt8,
-        calibrate_method=q.CalibrationMethod.MinMax,
-        extra_options={"ForceQuantizeNoInputCheck": False},
-    )  # fmt: skip
+    logging.disable(logging.WARNING)  # it advises a preparation that these graphs do not need
+    try:
+        q.quantize_static(
+            str(file), str(out), reader,
+            quant_format=q.QuantFormat.QDQ, op_types_to_quantize=list(PRODUCTS),
+            nodes_to_exclude=kept, per_channel=True, calibrate_method=q.CalibrationMethod.MinMax,
+            activation_type=q.QuantType.QInt8, weight_type=q.QuantType.QInt8,
+            # as TensorRT reads it: no zero points, biases as they are
+            extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
+        )  # fmt: skip
+    finally:
+        logging.disable(logging.NOTSET)
     reduced = onnx.load(str(out))
     reduced.ir_version = model.ir_version
     onnx.checker.check_model(reduced)
