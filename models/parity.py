@@ -74,11 +74,31 @@ class ReferenceSession(_Arrays):
             for attribute in node.attribute if node.op_type == "GridSample" else ():
                 if attribute.s == b"bilinear":
                     attribute.s = b"linear"
-        self._evaluator = ReferenceEvaluator(model)
+        self._evaluator = ReferenceEvaluator(model, new_ops=_quantisers())
 
     def run(self) -> None:
         """Compute outputs from inputs, in place."""
         self._put(self._evaluator.run(list(self.outputs), self.inputs))
+
+
+def _quantisers() -> list[type]:
+    """QuantizeLinear and DequantizeLinear of opset 17, which the evaluator has of 19 on only."""
+    from onnx.reference.op_run import OpRun
+
+    def shaped(values: Any, x: Any, axis: int) -> Any:
+        return values.reshape([-1 if i == axis % x.ndim else 1 for i in range(x.ndim)]) if values.ndim else values  # fmt: skip
+
+    def dequantize(self: Any, x: Any, scale: Any, zero: Any = None, *, axis: int = 1, **_newer: Any) -> tuple[Any]:
+        shift = 0 if zero is None else shaped(zero.astype(np.float32), x, axis)
+        return ((x.astype(np.float32) - shift) * shaped(scale, x, axis),)
+
+    def quantize(self: Any, x: Any, scale: Any, zero: Any, *, axis: int = 1, **_newer: Any) -> tuple[Any]:
+        limits = np.iinfo(zero.dtype)
+        rounded = np.rint(x / shaped(scale, x, axis)) + shaped(zero.astype(np.float32), x, axis)
+        return (np.clip(rounded, limits.min, limits.max).astype(zero.dtype),)
+
+    both = {"DequantizeLinear": dequantize, "QuantizeLinear": quantize}
+    return [type(k, (OpRun,), {"op_domain": "", "_run": v}) for k, v in both.items()]
 
 
 class OpenVinoSession(_Arrays):
