@@ -17,6 +17,7 @@ Float32 = npt.NDArray[np.float32]
 Feed = dict[str, Float32]
 FRAME = 64
 GRID = 8  # cells a side of a made-up picture
+PEOPLE = ("person_xy", "person_present", "person_seen")
 PERIOD_STEPS = 20  # in which a made-up picture changes into the next
 
 
@@ -138,4 +139,35 @@ def _drifting(rng: np.random.Generator, steps: int, size: int) -> Float32:
     for t in range(steps):
         value = 0.9 * value + np.sqrt(1 - 0.81) * rng.normal(0, 1, size)
         out[t] = value
+    return out
+
+
+@dataclass(frozen=True)
+class Episode:
+    """Observations and who really was where (T,H,...), in the base frame [m]."""
+
+    observations: Observations
+    person_xy: Float32  # (T,H,2)
+    person_present: Float32  # (T,H)
+    person_seen: Float32  # (T,H)
+
+
+def load_episodes(path: Path, count: int) -> list[Episode]:
+    """Up to `count` episodes of a training's .npz files, which hold what the truth was."""
+    out: list[Episode] = []
+    for file in sorted(path.glob("*.npz")):
+        with np.load(file, allow_pickle=False) as data:
+            keys = [*_keys(), *PEOPLE]
+            missing = [k for k in keys if k not in data.files]
+            if missing:
+                raise ObservationError(f"{file} has no {', '.join(missing)}; give episodes of a training")
+            arrays = {k: data[k] for k in keys}
+        for i in range(min(len(arrays["action"]), count - len(out))):
+            row = {k: v[i] if k == "frame" else v[i].astype(np.float32) for k, v in arrays.items()}
+            seen = {k: row.pop(k) for k in PEOPLE}
+            out.append(Episode(Observations(**row), **seen))
+        if len(out) == count:
+            return out
+    if not out:
+        raise ObservationError(f"{path} holds no .npz; give a folder of episodes")
     return out
