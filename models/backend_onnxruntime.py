@@ -23,7 +23,7 @@ class OnnxRuntimeSession:
 
     def __init__(self, bundle: Bundle, graph: str, backend: str) -> None:
         self.name = graph
-        self.precision = bundle.manifest.precision
+        self.precision: str = bundle.manifest.precision
         ort = _import_onnxruntime()
         provider = PROVIDERS[backend]
         if provider not in ort.get_available_providers():

@@ -134,7 +134,7 @@ class TensorRtSession:
 
     def __init__(self, bundle: Bundle, graph: str, folder: Path) -> None:
         self.name = graph
-        self.precision = bundle.manifest.precision
+        self.precision: str = bundle.manifest.precision
         self._trt, self._cuda = import_tensorrt(), import_cuda()
         path = engine_path(folder, bundle, graph, self._trt, self._cuda)
         if not path.is_file():

@@ -106,9 +106,7 @@ def soft_steps(world: WorldModel, actions: Tensor) -> Callable[[Tensor], Tensor]
     return steps
 
 
-def gain(
-    step: Callable[[Tensor], Tensor], x: Tensor, iterations: int = 6, seed: int = 0
-) -> Tensor:
+def gain(step: Callable[[Tensor], Tensor], x: Tensor, iterations: int = 6, seed: int = 0) -> Tensor:
     """Largest singular value of each row's Jacobian (N,), by power iteration; rows must not mix."""
     v = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
     v = v / v.norm(dim=-1, keepdim=True)
@@ -132,7 +130,11 @@ class Growth:
 
 
 def grow(
-    world: WorldModel, beliefs: Tensor, drive: Callable[[Tensor, int], Tensor], steps: int, seed: int
+    world: WorldModel,
+    beliefs: Tensor,
+    drive: Callable[[Tensor, int], Tensor],
+    steps: int,
+    seed: int,
 ) -> Growth:
     """Sampled rollouts; `drive` gives actions (N,A) for beliefs (N,B) and a step."""
     g = torch.Generator().manual_seed(seed)
@@ -209,4 +211,3 @@ def spearman(a: Float, b: Float) -> float:
     if x.std() == 0 or y.std() == 0:
         return float("nan")
     return float(np.corrcoef(x, y)[0, 1])
-

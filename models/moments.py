@@ -147,7 +147,9 @@ def off_data(f: Filtered, e: Tensor, t: Tensor, seed: int = 0) -> dict[str, Tens
     n = len(points)
     frames = points[:, :d].reshape(n, 3, -1)
     order = torch.rand(n, 1, frames.shape[-1], generator=g).argsort(-1).expand(-1, 3, -1)
-    other = f.points((e + 1 + torch.randint(0, max(1, f.count - 1), (n,), generator=g)) % f.count, t)
+    other = f.points(
+        (e + 1 + torch.randint(0, max(1, f.count - 1), (n,), generator=g)) % f.count, t
+    )
     pasted = points[:, :d].reshape(n, *geometry.FRAME).clone()
     pasted[..., 16:48, 16:48] = other[:, :d].reshape(n, *geometry.FRAME)[..., 16:48, 16:48]
     imu = torch.randn(n, 30, generator=g) * 3

@@ -59,7 +59,9 @@ class Observations:
 
 def picture(frame: npt.NDArray[np.uint8]) -> Float32:
     """A frame (64,64,3) of bytes as the networks take it: (3,64,64) in 0..1."""
-    return np.ascontiguousarray(frame.transpose(2, 0, 1), np.float32) / np.float32(255)
+    out: Float32 = np.ascontiguousarray(frame.transpose(2, 0, 1), np.float32)
+    out /= 255
+    return out
 
 
 def load(path: Path, manifest: Manifest) -> list[Observations]:
@@ -95,13 +97,16 @@ def _keys() -> tuple[str, ...]:
 def _sequences(file: Path, arrays: dict[str, npt.NDArray[Any]]) -> list[Observations]:
     missing = [k for k in _keys() if k not in arrays]
     if missing:
-        raise ObservationError(f"{file} has no {', '.join(missing)}; it is no record of observations")
+        raise ObservationError(
+            f"{file} has no {', '.join(missing)}; it is no record of observations"
+        )
     many = arrays["action"].ndim == 3  # episodes of a training
-    rows = [{k: v[i] for k, v in arrays.items()} for i in range(len(arrays["action"]))] if many else [arrays]  # fmt: skip
-    return [
-        Observations(**{k: v if k == "frame" else v.astype(np.float32) for k, v in r.items()})
-        for r in rows
-    ]
+    count = len(arrays["action"]) if many else 1
+    return [_sequence({k: v[i] for k, v in arrays.items()} if many else arrays) for i in range(count)]
+
+
+def _sequence(row: dict[str, Any]) -> Observations:
+    return Observations(**{k: v if k == "frame" else v.astype(np.float32) for k, v in row.items()})
 
 
 def smooth(manifest: Manifest, steps: int, seed: int) -> Observations:
@@ -160,7 +165,9 @@ def load_episodes(path: Path, count: int) -> list[Episode]:
             keys = [*_keys(), *PEOPLE]
             missing = [k for k in keys if k not in data.files]
             if missing:
-                raise ObservationError(f"{file} has no {', '.join(missing)}; give episodes of a training")
+                raise ObservationError(
+                    f"{file} has no {', '.join(missing)}; give episodes of a training"
+                )
             arrays = {k: data[k] for k in keys}
         for i in range(min(len(arrays["action"]), count - len(out))):
             row = {k: v[i] if k == "frame" else v[i].astype(np.float32) for k, v in arrays.items()}

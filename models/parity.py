@@ -1,4 +1,4 @@
-"""Parity: do all runtimes compute the same from a bundle, at once and after 200 steps in a loop?
+"""Parity: whether all runtimes compute the same from a bundle, at once and after 200 steps.
 
 Every runtime stands behind the `Session` protocol, so that one comparison serves all: torch on the
 weights that the files hold, ONNX's reference evaluator, OpenVINO (none of our code in common with
@@ -31,9 +31,13 @@ class _Arrays:
 
     def __init__(self, bundle: Bundle, graph: str) -> None:
         spec = bundle.manifest.graphs[graph]
-        self.name, self.precision = graph, bundle.manifest.precision
+        self.name, self.precision = graph, str(bundle.manifest.precision)
         self.inputs = {t.name: np.zeros(t.shape, np.float32) for t in spec.inputs}
         self.outputs = {t.name: np.zeros(t.shape, np.float32) for t in spec.outputs}
+
+    def run(self) -> None:
+        """Compute outputs from inputs, in place."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Nothing to free."""
@@ -88,11 +92,15 @@ def _quantisers() -> list[type]:
     def shaped(values: Any, x: Any, axis: int) -> Any:
         return values.reshape([-1 if i == axis % x.ndim else 1 for i in range(x.ndim)]) if values.ndim else values  # fmt: skip
 
-    def dequantize(self: Any, x: Any, scale: Any, zero: Any = None, *, axis: int = 1, **_newer: Any) -> tuple[Any]:
+    def dequantize(
+        self: Any, x: Any, scale: Any, zero: Any = None, *, axis: int = 1, **_newer: Any
+    ) -> tuple[Any]:
         shift = 0 if zero is None else shaped(zero.astype(np.float32), x, axis)
         return ((x.astype(np.float32) - shift) * shaped(scale, x, axis),)
 
-    def quantize(self: Any, x: Any, scale: Any, zero: Any, *, axis: int = 1, **_newer: Any) -> tuple[Any]:
+    def quantize(
+        self: Any, x: Any, scale: Any, zero: Any, *, axis: int = 1, **_newer: Any
+    ) -> tuple[Any]:
         limits = np.iinfo(zero.dtype)
         rounded = np.rint(x / shaped(scale, x, axis)) + shaped(zero.astype(np.float32), x, axis)
         return (np.clip(rounded, limits.min, limits.max).astype(zero.dtype),)

@@ -108,7 +108,9 @@ class Measured:
 def main(args: argparse.Namespace) -> int:
     """Measure; Ctrl-C leaves what was measured."""
     if args.out and find_spec("matplotlib") is None:
-        raise ConfigError("--out draws with matplotlib, which is not installed; pip install '.[plot]'")
+        raise ConfigError(
+            "--out draws with matplotlib, which is not installed; pip install '.[plot]'"
+        )
     if args.out and not args.out.resolve().parent.is_dir():
         raise ConfigError(f"--out {args.out}: there is no folder {args.out.parent}")
     bundle = load_bundle(find_bundle(args.bundle), load_body("companion").layout())

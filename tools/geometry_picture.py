@@ -78,10 +78,11 @@ def _bounds(axis: Any, m: Measured) -> None:
     axis.set_xlabel("step (0.05 s each)")
     axis.set_ylabel("largest |h|")
     other.set_ylabel("farthest person [m]")
-    other.set_ylim(bottom=0)
+    farthest = max(float(g.person_m.max()) for g in m.arrays["growth"].values())
+    other.set_ylim(0, 2 * farthest + 0.1)  # below the lines of |h|
     lines, labels = axis.get_legend_handles_labels()
     more, and_labels = other.get_legend_handles_labels()
-    other.legend(lines + more, labels + and_labels, fontsize=8, loc="lower right")
+    other.legend(lines + more, labels + and_labels, fontsize=8, loc="center right")
     axis.set_title("Bounds over 500 steps of imagination")
 
 
@@ -108,4 +109,6 @@ def _worth(axis: Any, m: Measured) -> None:
     for (i, j), value in np.ndenumerate(grid):
         if np.isfinite(value):
             axis.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=9, color="white" if abs(value) > 0.6 else "black")  # fmt: skip
-    axis.set_title("Worth as a warning: rank correlation with\nerrors (now, next frame, 10 frames ahead)")
+    axis.set_title(
+        "Worth as a warning: rank correlation with\nerrors (now, next frame, 10 frames ahead)"
+    )

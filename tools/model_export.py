@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from models.bundle import BUNDLES, find_bundle, load_bundle
 from models.observations import load
@@ -22,8 +23,8 @@ What it does
   int8  the same products between QDQ pairs (static, symmetric, weights per channel), ranges taken
         from observations. A third of the size.
   opset and IR version stay, no control flow is added. The new bundle has its own golden vectors
-  (fp32 outputs), its own tolerances and drift (four times what was measured here, on ONNX Runtime's
-  CPU, over made-up sequences and the first two recorded ones), the version of the old one with
+  (fp32 outputs), its own tolerances (four times what was measured here, on ONNX Runtime's CPU) and drift
+  (twice; over made-up sequences and the first two recorded ones), the version of the old one with
   "-fp16" or "-int8" at its end, and the development key's signature.
 
 Ranges of int8 come from --calibration DIR (observations, or episodes of a training: .npz), or are
@@ -44,7 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--bundle", default=DEFAULT_BUNDLE, help="an fp32 bundle: name or directory")
     add("--precision", required=True, choices=tuple(LIMIT))
     add("--out", type=Path, required=True, metavar="DIR", help="directory of the new bundle")
-    add("--calibration", type=Path, default=None, metavar="DIR", help="recorded observations (.npz)")
+    add(
+        "--calibration", type=Path, default=None, metavar="DIR", help="recorded observations (.npz)"
+    )
     add("--seeds", type=count, default=0, metavar="N", help="record N episodes of 20 s on the twin")
     add("--json", action="store_true", help="print one JSON object")
 
@@ -59,7 +62,9 @@ def main(args: argparse.Namespace) -> int:
     layout = load_body("companion").layout()
     bundle = load_bundle(find_bundle(args.bundle), layout)
     if args.out.exists() and (BUNDLES in args.out.resolve().parents or not _is_bundle(args.out)):
-        raise ConfigError(f"--out {args.out} is there and would be replaced; give another directory")
+        raise ConfigError(
+            f"--out {args.out} is there and would be replaced; give another directory"
+        )
     recorded = load(args.calibration, bundle.manifest) if args.calibration else []
     if args.seeds:
         from tools.observe import record
@@ -68,7 +73,7 @@ def main(args: argparse.Namespace) -> int:
     made = write_variant(bundle, args.precision, args.out, recorded, development_key())
     m = load_bundle(made.path, layout).manifest
     drift = m.drift[args.precision]
-    found = {
+    found: dict[str, Any] = {
         "bundle": m.name, "version": m.version, "precision": m.precision, "path": str(made.path),
         "bytes": _bytes(made.path), "bytes_fp32": _bytes(bundle.path),
         "tolerance": {g: s.tolerance[m.precision] for g, s in m.graphs.items()},

@@ -1,4 +1,4 @@
-"""`companion model parity`: does every runtime here compute the same from a bundle?"""
+"""`companion model parity`: whether every runtime here computes the same from a bundle."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = ABOUT
     add = parser.add_argument
     add("--bundle", default=DEFAULT_BUNDLE, help="name or directory")
-    add("--against", default="", metavar="BUNDLE", help="the fp32 bundle that a variant was made of")
+    add(
+        "--against", default="", metavar="BUNDLE", help="the fp32 bundle that a variant was made of"
+    )
     add("--precisions", default="", metavar="LIST", help="fp16,int8: make such variants of an fp32 bundle for a moment and compare them as well")  # fmt: skip
     add("--observations", type=Path, default=None, metavar="DIR", help="recorded observations (.npz) for the loop; made-up ones if not given")  # fmt: skip
     add("--steps", type=count, default=DRIFT_STEPS, help="steps of the loop")
@@ -124,8 +126,7 @@ def runtimes(bundle: Bundle) -> dict[str, Open | str]:
         out["torch"] = f"not installed ({error}); pip install '.[train]'"
     out["onnx.reference"] = ReferenceSession
     out["openvino"] = OpenVinoSession
-    out.update({name: loader for name, loader in reversed(loaders(engines_folder()).items())})
-    return out
+    return {**out, **dict(reversed(loaders(engines_folder()).items()))}
 
 
 def at_once(bundle: Bundle) -> dict[str, dict[str, Any]]:
