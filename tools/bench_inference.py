@@ -99,5 +99,5 @@ def _planning(world: World, imagine: Session) -> Row:
     value, baseline = bench.interleaved(ours, theirs, 2)
     return Row(
         f"imagine.{world.candidates}x{STEPS}", value, "us", f"{STEPS} {BASELINE}, no noise drawn",
-        baseline, 1.6, bench.ROUNDS * 2, limit=IMAGINE_LIMIT_US,
+        baseline, 1.3, bench.ROUNDS * 2, limit=IMAGINE_LIMIT_US,
     )  # fmt: skip

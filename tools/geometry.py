@@ -288,10 +288,10 @@ def table(found: dict[str, Any]) -> str:
         lines.append(f"gain over {steps} steps: {g['p50']:.2f} (90 %: {g['p90']:.2f}, largest {g['max']:.2f})")  # fmt: skip
     for name, g in found.get("growth", {}).items():
         lines.append(f"growth, {name} actions, {STEPS} steps: |h| up to {g['h_max']:.3f}, people up to {g['person_max_m']:.2f} m away, {g['apart_end_p50']:.2g} apart from 0.001")  # fmt: skip
-    return "\n".join(lines + _worth_lines(found.get("worth", {})))
+    return "\n".join(lines + _worth_lines(found.get("worth", {}), found.get("moments", 0)))
 
 
-def _worth_lines(worth: dict[str, dict[str, float]]) -> list[str]:
+def _worth_lines(worth: dict[str, dict[str, float]], moments: int) -> list[str]:
     if not worth:
         return []
     errors = sorted({k for row in worth.values() for k in row})
@@ -299,6 +299,9 @@ def _worth_lines(worth: dict[str, dict[str, float]]) -> list[str]:
     for name, row in worth.items():
         cells = "".join(f"{row[k]:>13.2f}" if k in row else f"{'-':>13}" for k in errors)
         lines.append(f"{name:12}{cells}")
+    lines.append(
+        f"(with {moments} moments, less than {2 / max(moments, 1) ** 0.5:.2f} is chance)"
+    )
     lines.append(
         "A small gain is a certificate that beliefs do not blow up; it is NOT a forecast of how accurate they are."
     )

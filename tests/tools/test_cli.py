@@ -110,6 +110,12 @@ def test_help_names_every_verb_and_group_once(say) -> None:
         (["model", "evaluate", "--jobs", "x"], "x is no count"),
         (["model", "evaluate", "--duration", "-1"], "-1 is no time"),
         (["model", "train", "--updates", "5,x"], "x is no count"),
+        (["model", "parity", "--precisions", "fp8"], "no precision fp8: known are fp16, int8"),
+        (["model", "export", "--out", "x"], "required: --precision"),
+        (["model", "export", "--precision", "fp64", "--out", "x"], "invalid choice: 'fp64'"),
+        (["model", "export", "--precision", "int8", "--out", "x", "--seeds", "2", "--calibration", "y"], "give one"),
+        (["model", "geometry", "--episodes", "0"], "0 is no count"),
+        (["model", "geometry", "--out", "/nowhere/a.png"], "--out"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else "",
 )
@@ -133,6 +139,8 @@ def test_an_unknown_option_is_exit_2(say, words: tuple[str, ...]) -> None:
     [
         (["run", "--bundle", "nothing"], "no bundle nothing: found companion-follow"),
         (["model", "parity", "--bundle", "nothing"], "no bundle nothing"),
+        (["model", "export", "--precision", "fp16", "--out", "x", "--bundle", "nothing"], "no bundle nothing"),
+        (["model", "geometry", "--bundle", "nothing"], "no bundle nothing"),
         (["link", "stats", "--port", "/dev/nothing"], "there is no such port"),
         (["link", "watch", "--port", "/dev/nothing"], "there is no such port"),
         (["link", "loopback", "--port", "/dev/nothing"], "there is no such port"),
