@@ -23,15 +23,14 @@ from models.observations import Feed
 
 PRODUCTS = ("Gemm", "Conv", "ConvTranspose")
 BETWEEN = ("Relu",)  # exact in any precision, so that two products need no cast between them
-# Layers that stay fp32, by the module that the exporter names a node after: what is sampled, what
-# thresholds are set on, what commands and where the decoder looks.
+# Layers that stay fp32, by their weight: what is sampled, what thresholds are set on, what commands
+# and where the decoder looks.
 KEPT = re.compile(
-    r"^/(prior_net/prior_net\.3|post_net/post_net\.3|sense|person/person\.2|bump|near"
-    r"|reward/reward\.2|body/body\.5|decoder/deconv/deconv\.4|decoder/refine/.*"
-    r"|encoder/points/.*)/[A-Za-z]+$"
+    r"(w\.)?(prior_net\.3|post_net\.3|sense|person\.2|bump|near|reward\.2|body\.5"
+    r"|decoder\.deconv\.4|decoder\.refine\..*|encoder\.points\..*)\.weight"
 )
 # Of int8 also: the policy's newest senses and the skill, which are few and must be exact.
-KEPT_INT8 = re.compile(r"^/(senses|encoder/imu|encoder/proprio)/[A-Za-z]+$")
+KEPT_INT8 = re.compile(r"senses\.weight|w\.encoder\.(imu|proprio)\.weight")
 
 
 class ReduceError(ModelError):
@@ -43,7 +42,9 @@ def to_fp16(model: Any, keep: re.Pattern[str] = KEPT) -> Any:
     out = type(model)()
     out.CopyFrom(model)
     graph = out.graph
-    reduced = {n.name for n in graph.node if n.op_type in PRODUCTS and not keep.match(n.name)}
+    reduced = {
+        n.name for n in graph.node if n.op_type in PRODUCTS and not keep.fullmatch(n.input[1])
+    }
     if not reduced:
         raise ReduceError(f"no product in graph {graph.name} that may be reduced")
     reduced |= set(_between(graph, reduced))
@@ -123,8 +124,8 @@ def to_int8(file: Path, out: Path, feeds: Sequence[Feed]) -> None:
     from onnxruntime import quantization as q
 
     model = onnx.load(str(file))
-    products = [n.name for n in model.graph.node if n.op_type in PRODUCTS]
-    kept = [n for n in products if KEPT.match(n) or KEPT_INT8.match(n)]
+    products = {n.name: n.input[1] for n in model.graph.node if n.op_type in PRODUCTS}
+    kept = [n for n, w in products.items() if KEPT.fullmatch(w) or KEPT_INT8.fullmatch(w)]
     if len(kept) == len(products):
         raise ReduceError(f"no product in {file.name} that may be reduced")
     reader: Any = type("Feeds", (_Feeds, q.CalibrationDataReader), {})(feeds)

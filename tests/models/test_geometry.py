@@ -20,7 +20,10 @@ from tests.models import tiny  # noqa: E402
 from tools import companion  # noqa: E402
 from tools import geometry as tool  # noqa: E402
 
-pytestmark = pytest.mark.heavy
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),  # torch.func's own
+]
 S = tiny.SIZES
 
 
