@@ -102,7 +102,9 @@ def _sequences(file: Path, arrays: dict[str, npt.NDArray[Any]]) -> list[Observat
         )
     many = arrays["action"].ndim == 3  # episodes of a training
     count = len(arrays["action"]) if many else 1
-    return [_sequence({k: v[i] for k, v in arrays.items()} if many else arrays) for i in range(count)]
+    return [
+        _sequence({k: v[i] for k, v in arrays.items()} if many else arrays) for i in range(count)
+    ]
 
 
 def _sequence(row: dict[str, Any]) -> Observations:

@@ -294,14 +294,12 @@ def table(found: dict[str, Any]) -> str:
 def _worth_lines(worth: dict[str, dict[str, float]], moments: int) -> list[str]:
     if not worth:
         return []
-    errors = sorted({k for row in worth.values() for k in row})
+    errors = list(dict.fromkeys(k for row in worth.values() for k in row))
     lines = ["worth as a warning: rank correlation with errors", f"{'':12}" + "".join(f"{k:>13}" for k in errors)]  # fmt: skip
     for name, row in worth.items():
         cells = "".join(f"{row[k]:>13.2f}" if k in row else f"{'-':>13}" for k in errors)
         lines.append(f"{name:12}{cells}")
-    lines.append(
-        f"(with {moments} moments, less than {2 / max(moments, 1) ** 0.5:.2f} is chance)"
-    )
+    lines.append(f"(with {moments} moments, less than {2 / max(moments, 1) ** 0.5:.2f} is chance)")
     lines.append(
         "A small gain is a certificate that beliefs do not blow up; it is NOT a forecast of how accurate they are."
     )

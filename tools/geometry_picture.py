@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 NAMES = {"consecutive": "frame to\nnext frame", "random": "frame to\nany frame", "off_data": "frame to\nspoilt frame"}  # fmt: skip
 
+ERRORS = ("person_now", "belief_next", "image_next", "image_10", "person_10")
+
 
 def draw(m: Measured, out: Path) -> None:
     """Write the picture beside its place and rename it there; panels not measured say so."""
@@ -63,6 +65,8 @@ def _gain(axis: Any, m: Measured) -> None:
         axis.plot(ordered, (np.arange(len(ordered)) + 0.5) / len(ordered), label=f"{steps} step{'s' if steps > 1 else ''}")  # fmt: skip
     axis.axvline(1, color="grey", linewidth=0.8)
     axis.set_xscale("log")
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter("{x:g}")
     axis.set_xlabel("largest singular value of the Jacobian")
     axis.set_ylabel("share of moments below")
     axis.set_title("Gain of the soft dynamics\n(right of 1: some small change grows)")
@@ -82,7 +86,7 @@ def _bounds(axis: Any, m: Measured) -> None:
     other.set_ylim(0, 2 * farthest + 0.1)  # below the lines of |h|
     lines, labels = axis.get_legend_handles_labels()
     more, and_labels = other.get_legend_handles_labels()
-    other.legend(lines + more, labels + and_labels, fontsize=8, loc="center right")
+    other.legend(lines + more, labels + and_labels, fontsize=8, loc="lower right")
     axis.set_title("Bounds over 500 steps of imagination")
 
 
@@ -101,7 +105,7 @@ def _apart(axis: Any, m: Measured) -> None:
 
 def _worth(axis: Any, m: Measured) -> None:
     worth = m.found["worth"]
-    errors = sorted({k for row in worth.values() for k in row})
+    errors = [k for k in ERRORS if any(k in row for row in worth.values())]
     grid = np.array([[row.get(k, np.nan) for k in errors] for row in worth.values()])
     axis.imshow(grid, vmin=-1, vmax=1, cmap="RdBu_r", aspect="auto")
     axis.set_xticks(range(len(errors)), [k.replace("_", "\n") for k in errors])

@@ -176,7 +176,9 @@ def recorded(bundle: Bundle, folder: Path) -> Path:
     return folder
 
 
-def test_the_command_measures_everything_and_draws_it(bundle, tmp_path, monkeypatch, capsys) -> None:
+def test_the_command_measures_everything_and_draws_it(
+    bundle, tmp_path, monkeypatch, capsys
+) -> None:
     monkeypatch.setattr(tool, "STEPS", 20)
     monkeypatch.setattr(tool, "SEGMENTS", 4)
     argv = ["model", "geometry", "--bundle", str(bundle.path), "--recorded", str(recorded(bundle, tmp_path)), "--episodes", "2", "--moments", "12"]  # fmt: skip

@@ -26,7 +26,15 @@ from tools import companion  # noqa: E402
 from tools.train.signing import development_key  # noqa: E402
 
 pytestmark = pytest.mark.heavy
-KEPT_OPS = {"Softmax", "Log", "LayerNormalization", "GridSample", "GreaterOrEqual", "Softplus", "Div"}
+KEPT_OPS = {
+    "Softmax",
+    "Log",
+    "LayerNormalization",
+    "GridSample",
+    "GreaterOrEqual",
+    "Softplus",
+    "Div",
+}
 CONTROL = {"If", "Loop", "Scan", "GRU", "LSTM", "RNN"}
 
 

@@ -85,6 +85,4 @@ def test_a_transposed_constant_gets_its_modules_name() -> None:
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3])],
         [numpy_helper.from_array(matrix, "onnx::MatMul_7")],
     )  # fmt: skip
-    assert np.array_equal(
-        tensors_of(helper.make_model(graph))["post_net.0.weight"], matrix.T
-    )
+    assert np.array_equal(tensors_of(helper.make_model(graph))["post_net.0.weight"], matrix.T)
