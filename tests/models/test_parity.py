@@ -90,6 +90,7 @@ def test_figures_of_a_loop_are_what_they_say() -> None:
 
 
 def test_the_command_prints_one_object_and_fails_on_a_lie(bundle, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("tools.model_parity.GRAPHS", ("observe", "policy"))  # the quick ones
     argv = ["model", "parity", "--bundle", str(bundle.path), "--steps", "20", "--json"]
     assert companion.main([*argv, "--precisions", "int8"]) in (0, 1)
     found = json.loads(capsys.readouterr().out)
@@ -100,4 +101,4 @@ def test_the_command_prints_one_object_and_fails_on_a_lie(bundle, monkeypatch, c
     assert companion.main(argv) == 1
     capsys.readouterr()
     assert companion.main(argv[:-1]) == 1
-    assert "NOT OK: observe, imagine, decode, policy" in capsys.readouterr().out
+    assert "NOT OK: observe, policy" in capsys.readouterr().out
