@@ -21,10 +21,9 @@ PROVIDERS = {"ort-cpu": "CPUExecutionProvider", "ort-cuda": "CUDAExecutionProvid
 class OnnxRuntimeSession:
     """One graph with inputs and outputs bound to fixed buffers (no allocation in `run`)."""
 
-    precision = "fp32"
-
     def __init__(self, bundle: Bundle, graph: str, backend: str) -> None:
         self.name = graph
+        self.precision: str = bundle.manifest.precision
         ort = _import_onnxruntime()
         provider = PROVIDERS[backend]
         if provider not in ort.get_available_providers():

@@ -22,7 +22,6 @@ from models.errors import GraphError
 
 Float32 = npt.NDArray[np.float32]
 WORKSPACE_BYTES = 256 << 20
-PRECISION = "fp32"
 
 
 def import_tensorrt() -> Any:
@@ -68,7 +67,7 @@ def engine_key(bundle: Bundle, graph: str, trt: Any, cuda: Any) -> str:
         trt.__version__,
         name,
         f"sm{properties.major}{properties.minor}",
-        PRECISION,
+        bundle.manifest.precision,
     ]
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:24]
 
@@ -133,10 +132,9 @@ def _build(trt: Any, bundle: Bundle, graph: str) -> Any:
 class TensorRtSession:
     """One engine, its pinned host buffers and its captured CUDA graph."""
 
-    precision = PRECISION
-
     def __init__(self, bundle: Bundle, graph: str, folder: Path) -> None:
         self.name = graph
+        self.precision: str = bundle.manifest.precision
         self._trt, self._cuda = import_tensorrt(), import_cuda()
         path = engine_path(folder, bundle, graph, self._trt, self._cuda)
         if not path.is_file():

@@ -30,6 +30,7 @@ OPSET = 17
 IR_VERSION = 10
 GOLDEN_ROWS = 2  # cases of a graph; a graph of many rows has them in one
 TOLERANCE = {"fp32": 2e-3, "fp16": 5e-2, "int8": 5e-1}
+DRIFT = {"fp32": 1e-3}  # a variant in another precision declares its own
 
 
 class Observe(nn.Module):
@@ -266,7 +267,8 @@ def write_bundle(
     save: Any = np.savez_compressed  # its keyword arguments are both options and arrays
     save(work / "golden.npz", **golden)
     hashes = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(work.iterdir())}
-    full = Manifest(**manifest, opset=OPSET, ir_version=IR_VERSION, graphs=specs, sha256=hashes)
+    fields = manifest | {"drift": manifest["drift"] or DRIFT}
+    full = Manifest(**fields, opset=OPSET, ir_version=IR_VERSION, graphs=specs, sha256=hashes)
     raw = tomli_w.dumps(msgspec.to_builtins(full)).encode()
     (work / "manifest.toml").write_bytes(raw)
     (work / "manifest.sig").write_bytes(key.sign(raw))

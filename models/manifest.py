@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 GRAPHS = ("observe", "imagine", "decode", "policy")
+PRECISIONS = ("fp32", "fp16", "int8")
 
 
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -96,3 +97,4 @@ class Manifest(Strict, frozen=True):
     training: Training
     metrics: dict[str, float]
     sha256: dict[str, str]
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"  # what its graphs compute in

@@ -1,25 +1,20 @@
-"""`companion model train|evaluate|list|parity`."""
+"""`companion model train|evaluate|list`."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
-import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
-from models.backend import golden_error
-from models.backends import loaders
-from models.bundle import BUNDLES, find_bundle, load_bundle
-from models.errors import BundleError, GraphError
-from models.manifest import GRAPHS
+from models.bundle import BUNDLES, load_bundle
+from models.errors import BundleError
 from runtime.body import load_body
 from runtime.errors import ConfigError
 from tools.arguments import count, counts
-from tools.compose import DEFAULT_BUNDLE, engines_folder
+from tools.compose import DEFAULT_BUNDLE
 from tools.train.pool import ENGINES, Pool
 
 
@@ -111,39 +106,3 @@ def list_bundles(args: argparse.Namespace) -> int:
             else f"{row['name']} REFUSED: {row['reason']}"
         )
     return 0
-
-
-def add_parity(parser: argparse.ArgumentParser) -> None:
-    """Options of `model parity`."""
-    parser.add_argument("--bundle", default=DEFAULT_BUNDLE)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-
-
-def parity(args: argparse.Namespace) -> int:
-    """Golden vectors on every backend that runs here."""
-    bundle = load_bundle(find_bundle(args.bundle), load_body("companion").layout())
-    golden = bundle.golden()
-    found: dict[str, dict[str, Any]] = {}
-    failed = False
-    for name, loader in loaders(engines_folder()).items():
-        for graph in GRAPHS:
-            try:
-                session = loader(bundle, graph)
-                worst = golden_error(session, golden, graph)
-                allowed = bundle.manifest.graphs[graph].tolerance[session.precision]
-                session.close()
-                found.setdefault(name, {})[graph] = {"max_abs": worst, "allowed": allowed}
-                failed |= worst > allowed
-            except GraphError as error:
-                found[name] = {"absent": str(error)}
-                break
-    if args.json:
-        print(json.dumps({"bundle": bundle.manifest.name, "parity": found}))
-    else:
-        width = shutil.get_terminal_size().columns
-        for name, graphs in found.items():
-            if "absent" in graphs:
-                print(f"{name}: not here ({graphs['absent']})"[:width])
-            else:
-                print(f"{name}: " + ", ".join(f"{g} {v['max_abs']:.1e}" for g, v in graphs.items()))
-    return 1 if failed else 0

@@ -20,8 +20,8 @@ EXTRAS = {
     "run": RUN,
     "firmware": ("firmware",),
     "test": (*RUN, "dev"),
-    "train": (*RUN, "dev", "train"),
-    "ci": (*RUN, "dev", "train", "browser"),
+    "train": (*RUN, "dev", "train", "plot"),
+    "ci": (*RUN, "dev", "train", "browser", "plot", "parity"),
 }
 PROGRAMS = {"ci": ["stm32loader>=0.7.1"]}  # of the extra blank: pyocd wants a probe to be of use
 OLDEST, NEWEST = (3, 10), (3, 12)

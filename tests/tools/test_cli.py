@@ -110,6 +110,26 @@ def test_help_names_every_verb_and_group_once(say) -> None:
         (["model", "evaluate", "--seeds", "0"], "0 holds no seed"),
         (["model", "evaluate", "--jobs", "x"], "x is no count"),
         (["model", "train", "--updates", "5,x"], "x is no count"),
+        (["model", "parity", "--precisions", "fp8"], "no precision fp8: known are fp16, int8"),
+        (["model", "export", "--out", "x"], "required: --precision"),
+        (["model", "export", "--precision", "fp64", "--out", "x"], "invalid choice: 'fp64'"),
+        (
+            [
+                "model",
+                "export",
+                "--precision",
+                "int8",
+                "--out",
+                "x",
+                "--seeds",
+                "2",
+                "--calibration",
+                "y",
+            ],
+            "give one",
+        ),
+        (["model", "geometry", "--episodes", "0"], "0 is no count"),
+        (["model", "geometry", "--out", "/nowhere/a.png"], "--out"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else "",
 )
@@ -123,7 +143,8 @@ def test_wrong_use_is_exit_2_and_a_sentence(say, argv: list[str], says: str) -> 
 @pytest.mark.parametrize("words", WORDS, ids=names)
 def test_an_unknown_option_is_exit_2(say, words: tuple[str, ...]) -> None:
     positional = {"plan": ["follow"], "log": ["x.mcap"]}.get(words[0], [])
-    code, out, err = say(*words, *positional, "--no-such-option")
+    needed = ["--precision", "fp16", "--out", "x"] if words == ("model", "export") else []
+    code, out, err = say(*words, *positional, *needed, "--no-such-option")
     assert code == 2
     assert "unknown argument --no-such-option: valid are --help" in err and out == ""
 
@@ -133,6 +154,11 @@ def test_an_unknown_option_is_exit_2(say, words: tuple[str, ...]) -> None:
     [
         (["run", "--bundle", "nothing"], "no bundle nothing: found companion-follow"),
         (["model", "parity", "--bundle", "nothing"], "no bundle nothing"),
+        (
+            ["model", "export", "--precision", "fp16", "--out", "x", "--bundle", "nothing"],
+            "no bundle nothing",
+        ),
+        (["model", "geometry", "--bundle", "nothing"], "no bundle nothing"),
         (["link", "stats", "--port", "/dev/nothing"], "there is no such port"),
         (["link", "watch", "--port", "/dev/nothing"], "there is no such port"),
         (["link", "loopback", "--port", "/dev/nothing"], "there is no such port"),
@@ -181,7 +207,6 @@ PLAIN = {
     ("config", "check"): ([], r"6 joints, stops in \d+ ms"),
     ("plan",): (["follow for 3 s, then wait"], r"1\. follow for 3 s"),
     ("model", "list"): ([], r"for companion, signed by development"),
-    ("model", "parity"): ([], r"ort-cpu: observe"),
     ("doctor",): ([], r"ok   python"),
     ("version",): ([], r"protocol +\d+\.\d+ schema"),
     ("config", "show"): ([], r"\[body\.geometry\]"),
@@ -199,6 +224,8 @@ ELSEWHERE = {
     ("firmware", "keygen"): "test_firmware.py",
     ("model", "train"): "tests/models/test_training.py, heavy",
     ("model", "evaluate"): "test_model_evaluate_is_one_object",
+    ("model", "export"): "tests/models/test_variant.py, heavy",
+    ("model", "geometry"): "tests/models/test_geometry.py, heavy",
     ("engine", "build"): "tests/models/test_backend_tensorrt.py",
     ("planner", "serve"): "test_a_served_planner_answers_and_ends_by_ctrl_c",
     ("log", "info"): "test_log_tools.py",
