@@ -96,7 +96,8 @@ class World:
 
     def people(self) -> Float32:
         """(H,5) of the last observation: seen 0..1, x and y [m, base], sigma [m], unseen for [s]."""
-        return person_fields(self._observe.outputs["person"])[0]
+        found: Float32 = person_fields(self._observe.outputs["person"])[0]
+        return found
 
     def imagine(
         self, beliefs: Float32, action: Float32, skill: int = 0, goal: Float32 = NO_GOAL
@@ -137,7 +138,7 @@ class World:
 
 def person_fields(raw: Float32) -> Float32:
     """Network outputs (N,H*5) or (N,H,5) -> (N,H,5) in the units of `PERSON_FIELDS`."""
-    out = raw.reshape(len(raw), -1, len(PERSON_FIELDS)).copy()
+    out: Float32 = raw.reshape(len(raw), -1, len(PERSON_FIELDS)).copy()
     out[..., 0] = 1 / (1 + np.exp(-out[..., 0]))
     out[..., 3] = np.exp(np.clip(out[..., 3], -4, 2))
     out[..., 4] = np.clip(out[..., 4], 0, 1) * UNSEEN_FULL_S

@@ -71,7 +71,8 @@ def thresholds(episodes: list[Floats]) -> dict[str, dict[str, Any]]:
 
 
 def _least(values: Floats, frames: int) -> Floats:
-    return np.lib.stride_tricks.sliding_window_view(values, frames).min(1)
+    least: Floats = np.lib.stride_tricks.sliding_window_view(values, frames).min(1)
+    return least
 
 
 def tail_level(values: Floats, share: float) -> float:
