@@ -238,22 +238,30 @@ def since_of(senses: Senses, first: Tensor, later: Tensor) -> Tensor:
     return torch.stack([base + yaw, then, now, forward, left, seconds], -1)
 
 
-def _open_loop(
+@dataclass
+class Rolled:
+    """S sampled rollouts of K steps: beliefs (S*B,K,.), prior, their mean (B,K,.), since (B,K,6)."""
+
+    beliefs: Tensor
+    prior: Stats
+    mean: Tensor
+    since: Tensor
+
+
+def roll(
     world: WorldModel,
     u: Unrolled,
-    frames: Tensor,
     batch: Batch,
     senses: Senses,
-    w: Weights,
-    g: torch.Generator,
-) -> dict[str, Tensor]:
-    """Roll the prior from one moment: match posteriors (PlaNet, 2019), heads, and decoded frames."""
-    b, t = u.h.shape[:2]
-    steps, samples = min(w.open_steps, t - 3), w.open_samples
-    start = int(torch.randint(2, t - steps, (1,), generator=g))
+    start: int,
+    steps: int,
+    samples: int,
+) -> Rolled:
+    """Roll the prior from the beliefs at `start` under the actions that were sent."""
+    b = len(u.h)
     h = u.h[:, start].repeat(samples, 1)
-    z = torch.cat([u.z[:, start], u.posterior_at(start).sample().repeat(samples - 1, 1)]) if samples > 1 else u.z[:, start]  # fmt: skip
-    target = Stats(*(v[:, start + 1 : start + 1 + steps].repeat(samples, 1, *[1] * (v.dim() - 2)) for v in (u.posterior.p.detach(), u.posterior.mean.detach(), u.posterior.sigma.detach())))  # fmt: skip
+    others = u.posterior_at(start).sample().repeat(samples - 1, 1)
+    z = torch.cat([u.z[:, start], others])
     actions = batch["action"].repeat(samples, 1, 1)
     hs, zs, raws = [], [], []
     for k in range(start + 1, start + 1 + steps):
@@ -264,16 +272,7 @@ def _open_loop(
         zs.append(z)
         raws.append(raw)
     prior = world.stats(torch.stack(raws, 1))
-    prior_loss = divergence(target, prior).clamp(min=w.free_nats).mean()
-    beliefs = torch.cat([torch.stack(hs, 1), torch.stack(zs, 1)], -1)  # (S*B,K,belief)
-    later = {
-        k: (v if k == "mask" else v[:, start + 1 : start + 1 + steps]).repeat(
-            samples, *[1] * (v.dim() - 1)
-        )  # fmt: skip
-        for k, v in batch.items()
-        if k in HEAD_KEYS
-    }
-    heads = torch.stack(list(_heads(world, beliefs, later, w, g).values())).sum()
+    beliefs = torch.cat([torch.stack(hs, 1), torch.stack(zs, 1)], -1)
     hidden = torch.cat([torch.stack(hs, 1), prior.expected()], -1)
     mean = hidden.reshape(samples, b, steps, -1).mean(0)
     with torch.no_grad():
@@ -283,22 +282,79 @@ def _open_loop(
         kept = INNOVATION_KEPT ** torch.arange(1, steps + 1, dtype=sensed.dtype)
         sensed = sensed + kept[None, :, None] * (measured - believed)[:, None]
         since = since_of(senses, batch["proprio"][:, start], sensed)
-    picks = [0, *(1 + torch.randperm(steps - 1, generator=g)[:2]).tolist()]
+    return Rolled(beliefs, prior, mean, since)
+
+
+def decoded_error(
+    world: WorldModel,
+    rolled: Rolled,
+    frames: Tensor,
+    batch: Batch,
+    start: int,
+    picks: list[int],
+    w: Weights,
+) -> Tensor:
+    """Weighted squared error of the frames `picks` steps (from 0) after the one after `start`."""
+    b, t = batch["proprio"].shape[:2]
     at = torch.arange(b)[:, None] * t + start
     index = (at + 1 + torch.tensor(picks)[None]).flatten()
     last = frames[at.expand(-1, len(picks)).flatten()]
-    out = world.decoder(mean[:, picks].flatten(0, 1), last, since[:, picks].flatten(0, 1))
+    mean, since = rolled.mean[:, picks].flatten(0, 1), rolled.since[:, picks].flatten(0, 1)
+    out = world.decoder(mean, last, since)
     error = ((out - frames[index]) ** 2 * _pixel_weight(batch, index, w)).sum((1, 2, 3))
     seen = batch["mask"][:, 0:1].expand(-1, len(picks)).flatten()
+    return (error * seen).mean()
+
+
+def _open_loop(
+    world: WorldModel,
+    u: Unrolled,
+    frames: Tensor,
+    batch: Batch,
+    senses: Senses,
+    w: Weights,
+    g: torch.Generator,
+) -> dict[str, Tensor]:
+    """Roll the prior from one moment: match posteriors (PlaNet, 2019), heads, and decoded frames."""
+    steps, samples = min(w.open_steps, u.h.shape[1] - 3), w.open_samples
+    start = int(torch.randint(2, u.h.shape[1] - steps, (1,), generator=g))
+    rolled = roll(world, u, batch, senses, start, steps, samples)
+    span = slice(start + 1, start + 1 + steps)
+
+    def again(v: Tensor) -> Tensor:
+        return v[:, span].repeat(samples, *[1] * (v.dim() - 1))
+
+    q = u.posterior.detach()
+    target = Stats(again(q.p), again(q.mean), again(q.sigma))
+    later = {k: again(v) for k, v in batch.items() if k in HEAD_KEYS}
+    later["mask"] = batch["mask"].repeat(samples, 1)
+    heads = torch.stack(list(_heads(world, rolled.beliefs, later, w, g).values())).sum()
+    picks = [0, *(1 + torch.randperm(steps - 1, generator=g)[:2]).tolist()]
+    error = decoded_error(world, rolled, frames, batch, start, picks, w)
     return {
-        "open_prior": w.open_prior * prior_loss,
+        "open_prior": w.open_prior * divergence(target, rolled.prior).clamp(min=w.free_nats).mean(),
         "open_heads": w.open_heads * heads,
-        "open_image": w.open_image * (error * seen).mean(),
+        "open_image": w.open_image * error,
     }
 
 
-HEAD_KEYS = ("proprio", "imu", "mask", "person_seen", "person_present", "person_xy", "person_since",
+def decoder_loss(world: WorldModel, batch: Batch, senses: Senses, g: torch.Generator) -> Tensor:
+    """Open-loop frames up to a second ahead from beliefs as in deployment; the decoder's own loss."""
+    w = DECODER_WEIGHTS
+    with torch.no_grad():
+        frames = frames_of(batch)
+        u = unroll(world, embed(world, batch, frames)[0], batch["action"], mode=True)
+        steps = min(w.open_steps, u.h.shape[1] - 3)
+        start = int(torch.randint(2, u.h.shape[1] - steps, (1,), generator=g))
+        rolled = roll(world, u, batch, senses, start, steps, w.open_samples)
+    picks = [0, *(1 + torch.randperm(steps - 1, generator=g)[:DECODER_PICKS]).tolist()]
+    return decoded_error(world, rolled, frames, batch, start, picks, w)
+
+
+HEAD_KEYS = ("proprio", "imu", "person_seen", "person_present", "person_xy", "person_since",
              "near", "bump", "reward", "goal")  # fmt: skip
+DECODER_WEIGHTS = Weights(person_pixels=1.0, obstacle_pixels=0.0, open_steps=20, open_samples=4)
+DECODER_PICKS = 5
 
 
 def policy_loss(policy: Policy, belief: Tensor, batch: Batch, g: torch.Generator) -> Tensor:

@@ -25,6 +25,7 @@ from torch import nn
 from models.losses import (
     Batch,
     Weights,
+    decoder_loss,
     embed,
     frames_of,
     policy_loss,
@@ -197,6 +198,32 @@ def beliefs_of(world: WorldModel, batch: Batch) -> tuple[torch.Tensor, torch.Ten
     """Posterior-mode beliefs (N,B) along a batch, and (hidden,) on-rates of the posterior net."""
     beliefs, hidden = filtered(world, batch)
     return beliefs.flatten(0, 1), (hidden > 0).float().mean(0)
+
+
+def train_decoder(
+    world: WorldModel,
+    senses: Senses,
+    episodes: Episodes,
+    schedule: Schedule,
+    report: Callable[[int, dict[str, float]], None],
+) -> None:
+    """Train the decoder alone on the frozen world model's open loop (`decoder_loss`)."""
+    parameters = list(world.decoder.parameters())
+    optimiser = torch.optim.Adam(parameters, lr=schedule.rate, eps=1e-5)
+    g = torch.Generator().manual_seed(schedule.seed)
+    total = 0.0
+    for update in range(1, schedule.updates + 1):
+        for group in optimiser.param_groups:
+            group["lr"] = schedule.rate_at(update)
+        loss = decoder_loss(world, episodes.batch(schedule, g), senses, g)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, schedule.clip)
+        optimiser.step()
+        total += float(loss.detach())
+        if update % 100 == 0 or update == schedule.updates:
+            report(update, {"decoder": total / (100 if update % 100 == 0 else update % 100)})
+            total = 0.0
 
 
 class PolicyTrainer:

@@ -33,6 +33,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         default="9000,6000",
         help="updates per round; every round after the first lets the policy drive",
     )
+    add("--decoder-updates", type=count, default=2500, help="of the decoder alone, afterwards")
     add("--aggregate", type=count, default=120, help="episodes per aggregation round")
     add("--policy-rounds", type=int, default=3, help="aggregation rounds of the policy alone")
     add("--policy-updates", type=count, default=5000, help="updates of each of them")
@@ -57,7 +58,7 @@ def train(args: argparse.Namespace) -> int:
     out = args.out or BUNDLES / args.name
     settings = TrainSettings(
         name=args.name, version=args.version, work=args.work, out=out, body=args.body,
-        episodes=args.episodes, updates=args.updates, aggregate=args.aggregate,
+        episodes=args.episodes, updates=args.updates, aggregate=args.aggregate, decoder_updates=args.decoder_updates,
         policy_rounds=args.policy_rounds, policy_updates=args.policy_updates,
         undisturbed=args.undisturbed,
         pool=Pool(args.jobs, args.engine), threads=args.threads, seed=args.seed, batch=args.batch, length=args.length,

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from models.world import World
 from tools.train.labels import Labeller
+from tools.twin.scene import HUES
 from tools.twin.twin import Twin
 
 Float32 = npt.NDArray[np.float32]
@@ -59,7 +60,9 @@ class Context:
         """Note the truth of a rendered frame."""
         labels = self._labeller(twin)
         keys = ("person_seen", "person_present", "person_xy", "person_since", "bump")
-        self._truth.append({**{k: labels[k] for k in keys}, "pose": np.array(twin.pose())})
+        hue = list(HUES).index(twin.scene.people[0].look.hue)
+        row = {"pose": np.array(twin.pose()), "target_hue": np.int64(hue)}
+        self._truth.append({**{k: labels[k] for k in keys}, **row})
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Everything by frame, (T,...)."""

@@ -70,10 +70,11 @@ def _rollout(
 
 
 def _people(data: Arrays, raw: npt.NDArray[np.float32], start: int, k: int, add: Any) -> None:
-    """Everybody seen at the start, in the base frame."""
+    """The target, where it is seen at the start, in the base frame."""
     people = person_fields(raw)  # (N,H,5)
     then, before = data["people"][start], data["people"][start - SLOPE]
-    for hue in np.flatnonzero(data["person_seen"][start]):
+    hue = int(data["target_hue"][start])
+    if data["person_seen"][start][hue]:
         truth = data["person_xy"][start + k][hue]
         samples = people[:, hue, 1:3]
         mean = samples.mean(0)
@@ -88,36 +89,38 @@ def _people(data: Arrays, raw: npt.NDArray[np.float32], start: int, k: int, add:
 
 
 def _tracking(data: Arrays) -> dict[str, Any]:
-    """Errors of the belief itself: seen people, and the target two seconds after it was last seen."""
-    errors = np.hypot(*np.moveaxis(data["people"][:, :, 1:3] - data["person_xy"], -1, 0))
-    seen = data["person_seen"].astype(bool)
-    seen[:WARM_UP] = False
-    inside = errors**2 <= INSIDE_90 * data["people"][:, :, 3] ** 2
-    hidden, last = _hidden(data, errors)
+    """Errors of the belief itself: the target in view, and two seconds after it was last seen."""
+    hue = int(data["target_hue"][0])
+    people, truth = data["people"][:, hue], data["person_xy"][:, hue]
+    errors = np.hypot(*(people[:, 1:3] - truth).T)
+    seen = data["person_seen"][:, hue] > 0
+    hidden, last = _hidden(data, hue, errors)
+    settled = seen.copy()
+    settled[:WARM_UP] = False
+    inside = errors**2 <= INSIDE_90 * people[:, 3] ** 2
     return {
-        "seen_m": [round(float(e), 3) for e in errors[seen][::4]],
-        "seen_inside90": [float(inside[seen].sum()), float(seen.sum())],
+        "seen_m": [round(float(e), 3) for e in errors[settled][::4]],
+        "seen_inside90": [float(inside[settled].sum()), float(settled.sum())],
         "hidden_m": hidden,
         "hidden_last_seen_m": last,
     }
 
 
-def _hidden(data: Arrays, errors: npt.NDArray[Any]) -> tuple[list[float], list[float]]:
-    """At the moment somebody has not been seen for 2 s: model's error, and the last seen place's.
+def _hidden(data: Arrays, hue: int, errors: npt.NDArray[Any]) -> tuple[list[float], list[float]]:
+    """At the moment the target has not been seen for 2 s: the model's error, and the last seen place's.
 
     The last seen place is the truth then, carried into the present base frame by the true pose.
     """
     model, last = [], []
     wait = round(OCCLUDED_S / FRAME_S)
-    for hue in np.flatnonzero(data["person_present"][0]):
-        seen = data["person_seen"][:, hue] > 0
-        for t in range(WARM_UP + wait, len(seen)):
-            if not seen[t - wait] or seen[t - wait + 1 : t + 1].any():
-                continue
-            x, y = _moved(data["person_xy"][t - wait][hue], data["pose"][t - wait], data["pose"][t])
-            truth = data["person_xy"][t][hue]
-            model.append(round(float(errors[t, hue]), 3))
-            last.append(round(float(np.hypot(x - truth[0], y - truth[1])), 3))
+    seen = data["person_seen"][:, hue] > 0
+    for t in range(WARM_UP + wait, len(seen)):
+        if not seen[t - wait] or seen[t - wait + 1 : t + 1].any():
+            continue
+        x, y = _moved(data["person_xy"][t - wait][hue], data["pose"][t - wait], data["pose"][t])
+        truth = data["person_xy"][t][hue]
+        model.append(round(float(errors[t]), 3))
+        last.append(round(float(np.hypot(x - truth[0], y - truth[1])), 3))
     return model, last
 
 

@@ -18,7 +18,14 @@ import torch
 from models.export import write_bundle
 from models.manifest import Training
 from models.since import Senses
-from models.training import Episodes, PolicyTrainer, Schedule, Trainer, beliefs_of
+from models.training import (
+    Episodes,
+    PolicyTrainer,
+    Schedule,
+    Trainer,
+    beliefs_of,
+    train_decoder,
+)
 from runtime.body import load_body
 from tools.evaluate.thresholds import measure
 from tools.train.collect import CollectSettings, collect
@@ -43,6 +50,7 @@ class TrainSettings:
     body: str = "companion"
     episodes: int = 400
     updates: tuple[int, ...] = (9000, 6000)  # first round, then one per aggregation
+    decoder_updates: int = 2500  # of the decoder alone, after the world model
     aggregate: int = 120  # episodes per aggregation round
     policy_rounds: int = 3  # aggregation rounds of the policy alone, on the frozen world model
     policy_updates: int = 5000
@@ -87,6 +95,7 @@ def train(settings: TrainSettings, say: Callable[[str], None]) -> Path:
             say(f"round {round_number}: {episodes.count} episodes of {episodes.length} frames")
             progress = Progress(settings.work / "losses", schedule.updates, trainer.update, say)
             trainer.train(episodes, until, checkpoint, progress)
+    _decoder(settings, trainer, files, say)
     _policy_rounds(settings, trainer, files, say)
     clock.stop()
     _export(settings, trainer, files, settings.out, settings.version)
@@ -94,6 +103,24 @@ def train(settings: TrainSettings, say: Callable[[str], None]) -> Path:
     levels = measure(str(settings.out), settings.undisturbed, settings.pool, say)
     resign(settings.out, lambda fields: fields.update(surprise=levels))
     return settings.out
+
+
+def _decoder(
+    settings: TrainSettings, trainer: Trainer, files: list[Path], say: Callable[[str], None]
+) -> None:
+    """The decoder alone, once the beliefs it draws from stand still."""
+    done = settings.work / "decoder.pt"
+    if done.is_file():
+        trainer.world.decoder.load_state_dict(torch.load(done, weights_only=True))
+        return
+    say("decoder: frames up to a second ahead")
+    schedule = replace(
+        trainer.schedule, updates=settings.decoder_updates, frame_dropout=0, senses_dropout=0, rate=1e-3
+    )  # fmt: skip
+    progress = Progress(settings.work / "decoder", schedule.updates, 0, say)
+    train_decoder(trainer.world, trainer.senses, Episodes(files), schedule, progress)
+    torch.save(trainer.world.decoder.state_dict(), done.with_suffix(".part"))
+    done.with_suffix(".part").replace(done)
 
 
 def _policy_rounds(
