@@ -24,6 +24,7 @@ from models.training import (
     Schedule,
     Trainer,
     beliefs_of,
+    fit_spread,
     train_decoder,
 )
 from runtime.body import load_body
@@ -96,7 +97,10 @@ def train(settings: TrainSettings, say: Callable[[str], None]) -> Path:
             progress = Progress(settings.work / "losses", schedule.updates, trainer.update, say)
             trainer.train(episodes, until, checkpoint, progress)
     _decoder(settings, trainer, files, say)
-    _policy_rounds(settings, trainer, files, say)
+    unseen = _policy_rounds(settings, trainer, files, say)
+    if unseen:
+        factor = fit_spread(trainer.world, trainer.senses, Episodes(unseen), schedule)
+        say(f"person head: sigma times {factor:.2f}, so that 90 % intervals hold 90 %")
     clock.stop()
     _export(settings, trainer, files, settings.out, settings.version)
     say("alarm levels of the surprise channels, on undisturbed training episodes")
@@ -125,8 +129,12 @@ def _decoder(
 
 def _policy_rounds(
     settings: TrainSettings, trainer: Trainer, files: list[Path], say: Callable[[str], None]
-) -> None:
-    """Drive, label, clone again: the world model stays, the policy learns from its own mistakes."""
+) -> list[Path]:
+    """Drive, label, clone again: the world model stays, the policy learns from its own mistakes.
+
+    Returns the files collected here, which the world model has never seen.
+    """
+    before = len(files)
     cloning = PolicyTrainer(trainer.world, trainer.policy, settings.seed)
     for file in files:
         cloning.add(Episodes([file]))
@@ -149,6 +157,7 @@ def _policy_rounds(
         for file in more:
             cloning.add(Episodes([file]))
         files += more
+    return files[before:]
 
 
 class Stopwatch:
