@@ -10,6 +10,7 @@ from runtime.body import load_body
 from tools.twin import room
 from tools.twin.camera import nominal_lens
 from tools.twin.direct import DirectDrive
+from tools.twin.scene import ROOM_HALF_M, ROOM_HEIGHT_M
 from tools.twin.twin import Twin
 from tools.twin.world import ROOM, SEEN
 
@@ -118,3 +119,10 @@ def test_every_specimen_has_its_own_lens_near_the_nominal_one():
     lenses = [driven(seed, 0.0).camera.lens for seed in (0, 1)]
     assert lenses[0] != lenses[1]
     assert all(abs(lens.pinhole.fx / nominal.fx - 1) < 0.05 for lens in lenses)
+
+
+def test_a_ray_along_a_wall_meets_another_one() -> None:
+    rays = np.array([[0.0, 0.0, -0.0], [1.0, -1.0, 0.0], [0.0, -0.0, 1.0]], np.float32)
+    distance, _, hit = room.intersect(np.array([0.5, 0.2, 1.0]), rays)
+    assert distance == pytest.approx([ROOM_HALF_M - 0.2, ROOM_HALF_M + 0.2, ROOM_HEIGHT_M - 1.0])
+    assert np.isfinite(hit).all()

@@ -88,6 +88,7 @@ def intersect(
         forward = rays > 0
         wall = np.where(forward, high.astype(np.float32)[:, None], low.astype(np.float32)[:, None])
         reach = wall / rays  # (3, N)
+    np.abs(reach, out=reach)  # a ray along a wall never meets it: infinitely far, on either side
     sideways = reach[1] < reach[0]
     distance = np.minimum(reach[0], reach[1])
     flat = reach[2] < distance
