@@ -77,6 +77,8 @@ class Foresight:
             goal: (12,) at its frame.
         """
         s = self.search
+        if s.candidates < 2:
+            return self.correction  # the policy alone
         goals = self._roll_policy(belief, proprio, imu, skill, goal)
         varied = self._vary()
         score = self._score(belief, varied, skill, goals)

@@ -81,7 +81,7 @@ def test_the_same_seed_foresees_the_same() -> None:
 
 
 def test_a_place_comes_nearer_as_the_body_moves() -> None:
-    it = foresight(wall=9.0, candidates=1)
+    it = foresight(wall=9.0, candidates=2)
     goal = np.zeros(GOAL_SIZE, "f4")
     goal[0], goal[8] = 2.0, 1.0
     correction(it, GO_TO, goal)

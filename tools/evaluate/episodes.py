@@ -32,7 +32,7 @@ Float32 = npt.NDArray[np.float32]
 KINDS = ("normal", "expert", "blackout", "frozen", "shuffled")
 DURATION_S = {"follow": 20.0, "look_at": 15.0, "approach": 15.0, "search": 15.0, "go_to": 15.0}
 # Many things in the way, where imagining pays; the person walks as in every scene.
-CLUTTER = replace(HARD, obstacles=(6, 9), occluders=(1, 2))
+CLUTTER = replace(HARD, obstacles=(5, 8), occluders=(0, 1), distractors=(0, 1), hides=0.0)
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ Float32 = npt.NDArray[np.float32]
 EPISODES_PER_FILE = 20
 LEARNED = SKILLS[1:]
 # How often each learned skill drives while collecting.
-SHARES = {"follow": 0.4, "approach": 0.15, "look_at": 0.08, "search": 0.17, "go_to": 0.2}
+SHARES = {"follow": 0.35, "approach": 0.2, "look_at": 0.25, "search": 0.1, "go_to": 0.1}
 CHANGE_S = (5.0, 10.0)  # a skill drives so long, then another one
 HIDES = 0.3  # more often than where it is judged: what is rare must be learned too
 WILD_SHARE = 0.1  # of expert episodes: random driving
