@@ -67,6 +67,7 @@ def train(settings: TrainSettings, say: Callable[[str], None]) -> Path:
     """Run all stages; the bundle's folder."""
     torch.set_num_threads(settings.threads)
     settings.work.mkdir(parents=True, exist_ok=True)
+    say = Stopwatch(settings.work / "seconds.txt", say).say
     layout = load_body(settings.body).layout()
     schedule = Schedule(
         updates=sum(settings.updates),
@@ -85,7 +86,6 @@ def train(settings: TrainSettings, say: Callable[[str], None]) -> Path:
         settings.pool,
         say,
     )
-    clock = Stopwatch(settings.work / "seconds.txt")
     until = 0
     for round_number, updates in enumerate(settings.updates):
         until += updates
@@ -101,7 +101,6 @@ def train(settings: TrainSettings, say: Callable[[str], None]) -> Path:
     if unseen:
         factor = fit_spread(trainer.world, trainer.senses, Episodes(unseen), schedule)
         say(f"person head: sigma times {factor:.2f}, so that 90 % intervals hold 90 %")
-    clock.stop()
     _export(settings, trainer, files, settings.out, settings.version)
     say("alarm levels of the surprise channels, on undisturbed training episodes")
     levels = measure(str(settings.out), settings.undisturbed, settings.pool, say)
@@ -161,14 +160,15 @@ def _policy_rounds(
 
 
 class Stopwatch:
-    """Seconds a training took in all, over its interruptions."""
+    """Seconds a training took in all, over its interruptions: kept whenever it says something."""
 
-    def __init__(self, file: Path) -> None:
-        self._file, self._began = file, time.monotonic()
+    def __init__(self, file: Path, say: Callable[[str], None]) -> None:
+        self._file, self._say, self._began = file, say, time.monotonic()
         self._before = float(file.read_text()) if file.is_file() else 0.0
 
-    def stop(self) -> None:
-        """Add what this run took."""
+    def say(self, text: str) -> None:
+        """Pass on, and keep the time."""
+        self._say(text)
         self._file.write_text(f"{self._before + time.monotonic() - self._began:.0f}")
 
 
