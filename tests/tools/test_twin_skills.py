@@ -211,7 +211,7 @@ ASIDE = (0.8, 0.8 * math.tan(math.radians(27)))
         ("approach", within(0.5, 0.6, bump=1), False),
         ("approach", within(5, 6, bump=1), True),  # it was done before
         ("look_at", run_of(), True),
-        ("look_at", run_of(off_axis_rad=0.22), False),
+        ("look_at", run_of(off_axis_rad=0.28), False),
         ("look_at", within(0, 3, off_axis_rad=1.0), True),
         ("look_at", within(3, 5.4, off_axis_rad=0.4), True),
         ("look_at", within(3, 5.7, off_axis_rad=0.4), False),

@@ -51,7 +51,7 @@ def parts_of(text: str) -> tuple[str, ...]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `model evaluate`."""
-    parser.description = HELP
+    parser.description = f"{parser.description}. {HELP}"
     add = parser.add_argument
     add("--bundle", default=DEFAULT_BUNDLE, help="name or directory")
     add("--seeds", type=seed_range, default=seed_range("20"), metavar="N|A:B", help="N fresh seeds, or A to B (default 20)")  # fmt: skip

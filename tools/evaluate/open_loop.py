@@ -148,8 +148,8 @@ def warp(frame: npt.NDArray[np.float32], since: Since, setup: Setup) -> npt.NDAr
     shape = (camera.height, camera.width)
     table = u.reshape(shape).astype(np.float32), v.reshape(shape).astype(np.float32)
     bytes_in = np.rint(frame.transpose(1, 2, 0) * 255).astype(np.uint8)
-    turned: npt.NDArray[np.float32] = remap(bytes_in, table).astype(np.float32) / 255
-    return turned.transpose(2, 0, 1)
+    turned: npt.NDArray[np.float32] = (remap(bytes_in, table) / 255).astype(np.float32)
+    return np.ascontiguousarray(turned.transpose(2, 0, 1))
 
 
 def _mse(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
