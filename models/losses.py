@@ -238,6 +238,13 @@ def since_of(senses: Senses, first: Tensor, later: Tensor) -> Tensor:
     return torch.stack([base + yaw, then, now, forward, left, seconds], -1)
 
 
+def put_right(world: WorldModel, sensed: Tensor, belief: Tensor, measured: Tensor) -> Tensor:
+    """Imagined senses (N,K,P+6), less what the belief (N,B) they come from was off by: `Since`."""
+    believed = world.sense(world.trunk(belief))
+    kept = INNOVATION_KEPT ** torch.arange(1, sensed.shape[1] + 1, dtype=sensed.dtype)
+    return sensed + kept[None, :, None] * (measured - believed)[:, None]
+
+
 @dataclass
 class Rolled:
     """S sampled rollouts of K steps: beliefs (S*B,K,.), prior, their mean (B,K,.), since (B,K,6)."""
@@ -277,10 +284,8 @@ def roll(
     mean = hidden.reshape(samples, b, steps, -1).mean(0)
     with torch.no_grad():
         sensed = world.sense(world.trunk(beliefs)).reshape(samples, b, steps, -1).mean(0)
-        believed = world.sense(world.trunk(u.belief[:, start]))
         measured = torch.cat([batch["proprio"], batch["imu"].mean(-2)], -1)[:, start]
-        kept = INNOVATION_KEPT ** torch.arange(1, steps + 1, dtype=sensed.dtype)
-        sensed = sensed + kept[None, :, None] * (measured - believed)[:, None]
+        sensed = put_right(world, sensed, u.belief[:, start], measured)
         since = since_of(senses, batch["proprio"][:, start], sensed)
     return Rolled(beliefs, prior, mean, since)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from models import geometry
-from models.losses import since_of
+from models.losses import put_right, since_of
 from models.networks import WorldModel, divergence
 from models.observations import Episode, ObservationError
 from models.since import Senses
@@ -91,6 +91,8 @@ def predicted(f: Filtered, e: Tensor, t: Tensor, steps: int, senses: Senses) -> 
             sensed.append(w.sense(w.trunk(belief)))
         mean = belief.reshape(samples, n, -1).mean(0)
         along = torch.stack(sensed, 1).reshape(samples, n, steps, -1).mean(0)
+        measured = torch.cat([f.data["proprio"][e, t], f.data["imu"][e, t].mean(-2)], -1)
+        along = put_right(w, along, f.belief[e, t], measured)
         since = since_of(senses, f.data["proprio"][e, t], along)[:, -1]
         image = w.decoder(mean, f.frames(e, t), since).clamp(0, 1)
         people = w.person(w.trunk(belief)).reshape(samples, n, s.hues, -1).mean(0)

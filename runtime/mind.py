@@ -1,7 +1,7 @@
 """The mind: which skill, towards which goal, and whether the machine is fit to go on (10 Hz).
 
-It talks to the controller through its channel alone, and carries the goal along with odometry. A planner may propose sequences of skills;
-without one the chosen skill simply goes on.
+It talks to the controller through its channel alone, and carries the goal along with odometry. A
+planner may propose sequences of skills; without one the chosen skill simply goes on.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from tools.config import load_robot
 Option = tuple[str, dict[str, Any]]
 FLAG: dict[str, Any] = {"action": "store_true"}
 TEXT: dict[str, Any] = {"default": ""}
+FORESIGHT_MAX = 256  # more would not be done before the next frame
 SCENARIO_NAMES = ("default", "easy", "open", "hard", "empty")
 FILE: dict[str, Any] = {"type": Path, "default": None}
 OPTIONS: tuple[Option, ...] = (
@@ -60,6 +61,10 @@ def _check_values(args: argparse.Namespace) -> None:
         )
     if args.seed < 0:
         raise ConfigError(f"--seed {args.seed} is negative; give 0 or more")
+    if not 0 <= args.foresight <= FORESIGHT_MAX:
+        raise ConfigError(
+            f"--foresight {args.foresight}: give 0 (off) to {FORESIGHT_MAX} variations"
+        )
     if not 0 <= args.page_port <= 65535:
         raise ConfigError(f"--page-port {args.page_port} is no port; give 1 to 65535")
     if args.planner and not args.planner.startswith(("tcp://", "ipc://")):
@@ -114,5 +119,5 @@ def _robot_settings(args: argparse.Namespace) -> RunSettings:
         accept_unvalidated=args.accept_unvalidated, page_port=args.page_port,
         planner=args.planner or robot.planner, stay=args.stay, goal=args.goal,
         backends=dict(ROBOT_BACKENDS), allow_development_key=robot.allow_development_key,
-        needs_operator=robot.needs_operator,
+        needs_operator=robot.needs_operator, foresight=args.foresight,
     )  # fmt: skip

@@ -86,6 +86,8 @@ def test_help_names_every_verb_and_group_once(say) -> None:
         (["run", "--scenario", "lunar"], "invalid choice: 'lunar'"),
         (["run", "--scenario", "easy", "--target", "robot"], "--scenario is a twin's"),
         (["run", "--duration", "long"], "invalid float value: 'long'"),
+        (["run", "--foresight", "-1"], "give 0 (off) to 256 variations"),
+        (["run", "--foresight", "1000000"], "give 0 (off) to 256 variations"),
         (["run", "--duration", "-1"], "companion: --duration -1 is no time; give seconds"),
         (["run", "--body", "compani"], "did you mean companion?"),
         (["run", "--firmware", "/dev/ttyX"], "ports belong to --target robot"),

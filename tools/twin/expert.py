@@ -2,8 +2,9 @@
 
 It knows every obstacle and where the target is while it sees it, but nothing of a target it never
 saw: there it goes on from the last sight for a moment, goes to see where they were last (following
-and approaching), and then turns around, so that a learner with a memory can do the same. A potential field keeps it clear of things, the base tracks it as a
-unicycle, and the head keeps the person centred against the base's own turning.
+and approaching), and then turns around, so that a learner with a memory can do the same. A
+potential field keeps it clear of things, the base tracks it as a unicycle, and the head keeps the
+person centred against the base's own turning and ahead of their walking.
 
     expert = Expert(twin)
     expert.look()                 # once per rendered frame
@@ -301,13 +302,6 @@ class Expert:
         yaw_rate = _clip(yaw_rate / self._head_full[0], 1.0)
         pitch_rate = _clip(HEAD_1_S * (pitch - self._head_pitch) / self._head_full[1], 1.0)
         return np.array((left / over, right / over, yaw_rate, pitch_rate), np.float32)
-
-
-def expert(twin: Twin) -> npt.NDArray[np.float32]:
-    """Follow, knowing where the person is whether it sees them or not."""
-    it = Expert(twin)
-    it.sees, it.searching = True, 0.0
-    return it.act(Task("follow", distance_m=twin.scenario.desired_distance_m))
 
 
 def _thing(dx: float, dy: float, size: float, reach: float) -> Thing:
