@@ -12,6 +12,8 @@ from runtime.surprise import SURPRISE_CHANNELS
 from tools.evaluate.surprise import EVENTS, LAST, START, scores
 
 Rows = list[dict[str, Any]]
+UNITS = {"divergence": "nats", "image_error": "squared, of full scale", "imu_error": "squared, normalised",
+         "odometry": "rad/s", "rarity": "nats per unit"}  # fmt: skip
 OURS, THEIRS, PLAIN = "#1b6ca8", "#c8553d", "#8a8a8a"
 
 
@@ -89,6 +91,8 @@ def _surprise(axis: Any, found: dict[str, Any]) -> None:
 
 def _planning(axis: Any, found: dict[str, Any]) -> None:
     candidates = found.get("planning", {}).get("candidates", {})
+    if not candidates:
+        axis.text(0.5, 0.5, "not measured", transform=axis.transAxes, ha="center", color=PLAIN)
     for i, (_, s) in enumerate(candidates.items()):
         low, high = s["success_ci95"]
         axis.plot([i, i], [low, high], color=OURS)
@@ -118,6 +122,8 @@ def draw_surprise(rows: Rows, thresholds: dict[str, Threshold], file: Path) -> N
         axis.set(title=name.replace("_", " "), xlabel="seconds from the event")
         if name not in ("frozen", "dark"):
             axis.set_yscale("symlog", linthresh=level)
+            axis.set_ylim(bottom=0)
+            axis.set_ylabel(UNITS[name])
     axes.flat[-1].set_axis_off()
     axes.flat[-1].legend(*axes.flat[0].get_legend_handles_labels(), loc="center", title="dashed: alarm level")  # fmt: skip
     figure.tight_layout()
