@@ -13,3 +13,7 @@ class LensError(CalibrationError):
 
 class RecordError(CalibrationError):
     """A calibration record is missing, damaged, of another schema or of another device."""
+
+
+class DataError(CalibrationError):
+    """Recorded data cannot be what it is said to be: a wrong file, unit, board or column."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from types import ModuleType
 
+from calibration.errors import CalibrationError
 from firmware_bridge.errors import BridgeError
 from models.errors import ModelError
 from runtime.errors import ConfigError, RuntimeFault
@@ -70,6 +71,7 @@ VERBS = (
 GROUPS = {
     "link": "the wire to the motor controller",
     "firmware": "the motor controller's program",
+    "calibrate": "calibrations that tell whether they can be trusted",
     "model": "world models and policies",
     "engine": "TensorRT engines",
     "planner": "the slow planner",
@@ -89,10 +91,12 @@ def build_parser(argv: list[str]) -> argparse.ArgumentParser:
     groups: dict[str, argparse._SubParsersAction[argparse.ArgumentParser]] = {}
     for verb in VERBS:
         target = verbs
-        if len(verb.words) == 2:
-            group = verb.words[0]
+        for depth in range(1, len(verb.words)):
+            group = " ".join(verb.words[:depth])
             if group not in groups:
-                inner = verbs.add_parser(group, help=GROUPS[group], description=GROUPS[group])
+                inner = target.add_parser(
+                    verb.words[depth - 1], help=GROUPS[group], description=GROUPS[group]
+                )
                 groups[group] = inner.add_subparsers(title="verbs", metavar="VERB", required=True)
             target = groups[group]
         sub = target.add_parser(verb.words[-1], help=verb.help, description=verb.help)
@@ -172,13 +176,13 @@ def _obey(argv: list[str]) -> int:
         print(f"companion: {error}", file=sys.stderr)
         return USAGE
     except ModuleNotFoundError as error:  # a part that only this use of the verb stands on
-        words = " ".join(word for word in argv[:2] if not word.startswith("-"))
+        words = " ".join(word for word in argv[:3] if not word.startswith("-"))
         told = _not_installed(words, error)
         if told is error:
             raise
         print(f"companion: {told}", file=sys.stderr)
         return USAGE
-    except (RuntimeFault, ModelError, BridgeError) as error:
+    except (RuntimeFault, ModelError, BridgeError, CalibrationError) as error:
         print(f"companion: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt as error:

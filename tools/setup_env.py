@@ -15,13 +15,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
-RUN = ("cpu", "vision", "twin", "console", "log", "firmware")
+RUN = ("cpu", "vision", "twin", "console", "log", "firmware", "calibrate")
 EXTRAS = {
     "run": RUN,
     "firmware": ("firmware",),
     "test": (*RUN, "dev"),
-    "train": (*RUN, "dev", "train", "plot"),
-    "ci": (*RUN, "dev", "train", "browser", "plot", "parity"),
+    "train": (*RUN, "dev", "train"),
+    "ci": (*RUN, "dev", "train", "browser", "parity"),
 }
 PROGRAMS = {"ci": ["stm32loader>=0.7.1"]}  # of the extra blank: pyocd wants a probe to be of use
 OLDEST, NEWEST = (3, 10), (3, 12)

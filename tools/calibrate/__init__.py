@@ -1,0 +1,1 @@
+"""`companion calibrate`: record -> solve -> judge -> report -> install, one module per tool."""
