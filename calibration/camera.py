@@ -1,4 +1,4 @@
-"""Camera models: pinhole, Brown-Conrady lens, and the remap from a real lens to a virtual pinhole.
+"""Camera models: pinhole, Brown-Conrady and fisheye lenses, and the remap from a real lens to a virtual pinhole.
 
 Optical frame: x right, y down, z forward. Pixel (0, 0) is the centre of the top left pixel.
 """
@@ -98,7 +98,57 @@ class LensCamera:
         return distorted_x, distorted_y, (xx, xy, yy)
 
 
-def remap_table(lens: LensCamera, pinhole: PinholeCamera) -> Table:
+@dataclass(frozen=True, slots=True)
+class FisheyeCamera:
+    """A Kannala-Brandt lens (2006): radius = theta (1 + k1 theta^2 + ... + k4 theta^8), focal apart."""
+
+    pinhole: PinholeCamera
+    distortion: tuple[float, float, float, float]
+
+    def project(self, rays: npt.ArrayLike) -> Floats:
+        """(N, 3) rays of any length -> (N, 2) pixels; rays from behind are far outside."""
+        points = np.asarray(rays, np.float64)
+        flat = np.hypot(points[:, 0], points[:, 1])
+        theta = np.arctan2(flat, points[:, 2])
+        share = self._radius(theta) / np.maximum(flat, 1e-12)
+        on_axis = flat < 1e-12
+        x = np.where(on_axis, 0.0, points[:, 0] * share)
+        y = np.where(on_axis, 0.0, points[:, 1] * share)
+        return self.pinhole.project(np.stack((x, y, np.ones_like(x)), axis=1))
+
+    def unproject(self, pixels: npt.ArrayLike) -> Floats:
+        """(N, 2) pixels -> (N, 3) unit rays; LensError where the lens folds."""
+        wanted = self.pinhole.unproject(pixels)[:, :2]
+        radius = np.linalg.norm(wanted, axis=1)
+        theta = radius.copy()
+        for _ in range(NEWTON_STEPS):
+            theta = theta - (self._radius(theta) - radius) / self._slope(theta)
+        bad = ~(
+            (np.abs(self._radius(theta) - radius) < INVERSE_TOLERANCE) & (self._slope(theta) > 0)
+        )
+        if bad.any():
+            raise LensError(
+                f"fisheye {self.distortion} has no inverse at {int(bad.sum())} of {len(theta)} pixels;"
+                " recalibrate the camera with points up to the image corners"
+            )
+        share = np.where(radius < 1e-12, 1.0, np.sin(theta) / np.maximum(radius, 1e-12))
+        return np.stack((wanted[:, 0] * share, wanted[:, 1] * share, np.cos(theta)), axis=1)
+
+    def _radius(self, theta: Floats) -> Floats:
+        k1, k2, k3, k4 = self.distortion
+        t2 = theta * theta
+        return theta * (1 + t2 * (k1 + t2 * (k2 + t2 * (k3 + t2 * k4))))
+
+    def _slope(self, theta: Floats) -> Floats:
+        k1, k2, k3, k4 = self.distortion
+        t2 = theta * theta
+        return 1 + t2 * (3 * k1 + t2 * (5 * k2 + t2 * (7 * k3 + t2 * 9 * k4)))
+
+
+Lens = LensCamera | FisheyeCamera
+
+
+def remap_table(lens: Lens, pinhole: PinholeCamera) -> Table:
     """Where in the lens image each pixel of the virtual pinhole looks: (map_x, map_y) float32."""
     source = lens.project(pinhole.unproject(pinhole.pixels())).astype(np.float32)
     shape = (pinhole.height, pinhole.width)

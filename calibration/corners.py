@@ -18,7 +18,7 @@ from calibration.errors import DataError
 Floats = npt.NDArray[np.float64]
 Grey = npt.NDArray[np.uint8]
 WINDOW_SHARE = 0.3  # half window, of the smallest spacing between corners in the picture
-SMALLEST_SPACING_PX = 8.0  # below it the picture is enlarged before its corners are sought
+WINDOW_SHARE_MAX, WINDOW_PX = 0.45, 5  # small pictures: more of the spacing, for less noise
 LEAST_CHARUCO = 6  # corners: fewer fix no pose
 SUBPIX = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 40, 1e-3)
 
@@ -60,7 +60,7 @@ def detect(image: npt.NDArray[np.uint8], board: Board, window_px: int = 0) -> De
                 continue
             ids, pixels = found
             spacing = _spacing(ids, pixels, board)
-            half = window_px * scale or max(2, int(WINDOW_SHARE * spacing))
+            half = window_px * scale or _half_window(spacing, scale)
             pixels = _refine(turned, pixels, half)
             edge = _edge_width(turned, pixels, spacing) / scale
             if mirrored:
@@ -95,6 +95,11 @@ def _charuco(image: Grey, board: Board) -> tuple[npt.NDArray[np.int64], Floats] 
 def _refine(image: Grey, pixels: Floats, half: int) -> Floats:
     points = np.ascontiguousarray(pixels, np.float32).reshape(-1, 1, 2)
     return np.asarray(cv2.cornerSubPix(image, points, (half, half), (-1, -1), SUBPIX), np.float64).reshape(-1, 2)  # fmt: skip
+
+
+def _half_window(spacing: float, scale: int) -> int:
+    wanted = max(WINDOW_SHARE * spacing, WINDOW_PX * scale)
+    return max(2, int(min(wanted, WINDOW_SHARE_MAX * spacing)))
 
 
 def _spacing(ids: npt.NDArray[np.int64], pixels: Floats, board: Board) -> float:

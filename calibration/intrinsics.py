@@ -25,13 +25,16 @@ from calibration.bundle_adjustment import (
 )
 from calibration.errors import DataError
 from calibration.lens_trust import CELLS, coverage, grid_px, projection_change, projection_std, tilt
-from calibration.projection import PARAMETERS
+from calibration.projection import PARAMETERS, project
 
 Floats = npt.NDArray[np.float64]
 LEAST_VIEWS = 3
 FOCAL_GUESSES = (0.4, 0.6, 0.9, 1.3, 2.0)  # of the width: 100 to 28 degrees across
 BAD_VIEW = 2.5  # times the median RMS of a view
 BAD_VIEW_FLOOR_PX = 0.15
+BAD_SHARE = 0.1  # of a view's corners
+CONCENTRATE = (2.5, 2.5, 2.5)
+LEAST_CORNERS = 6
 OUTLIER = 6.0  # times the robust spread of residuals
 OUTLIER_FLOOR_PX = 0.5
 BETTER = 0.97  # a model with more parameters must hold out this much better
@@ -72,7 +75,7 @@ class Intrinsics:
     outlier_share: float
     held_out_px: dict[str, float]  # of every family tried
     std_px: Floats  # (CELLS, CELLS) of projection, of the full model
-    half_split_px: float  # over the cells that were seen
+    half_split_px: float  # median over the cells that were seen
     half_split_map: Floats  # (CELLS, CELLS)
     std: Floats  # (P,) of the lens's parameters
     counts: npt.NDArray[np.int64]  # (CELLS, CELLS) corners seen
@@ -131,7 +134,7 @@ def solve_intrinsics(views: list[View], size: tuple[int, int], choice: str = "au
         outlier_share=share,
         held_out_px=held,
         std_px=projection_std(wide, grid, size).reshape(CELLS, CELLS),
-        half_split_px=float(np.sqrt(np.mean(halves[seen] ** 2))) if seen.any() else np.inf,
+        half_split_px=float(np.median(halves[seen])) if seen.any() else np.inf,
         half_split_map=halves.reshape(CELLS, CELLS),
         std=_parameter_std(best),
         counts=counts,
@@ -168,36 +171,58 @@ def _grown(family: Family, views: list[View], near: Solution, size: tuple[int, i
 def _cleaned(
     views: list[View], first: Solution, size: tuple[int, int]
 ) -> tuple[list[View], dict[str, float], list[Floats], float]:
-    """Views and corners that belong: good views, dropped ones with their RMS, outliers, their share."""
+    """Views and corners that belong: good views, dropped ones with their RMS, outliers, their share.
+
+    Fits what fits best and looks again (concentration steps: Rousseeuw & Van Driessen 1999), tight
+    at first, for a fit that wild corners have pulled makes good ones look bad.
+    """
     full = FAMILIES[first.family.name.replace("-small", "")]
+    fit = _grown(full, views, first, size)
     bad: dict[str, float] = {}
-    good, fit = list(views), _grown(full, views, first, size)
-    while len(good) > LEAST_VIEWS:
-        per_view = np.array([np.sqrt(np.median((r**2).sum(1))) for r in fit.residuals])
-        worst = np.array([rms([r]) for r in fit.residuals])
-        limit = max(BAD_VIEW * float(np.median(worst)), BAD_VIEW_FLOOR_PX)
-        k = int(worst.argmax())
-        # one wild corner is an outlier; a view that is bad throughout is a bad view
-        if worst[k] <= limit or per_view[k] < 0.5 * limit and _few_wild(fit.residuals[k]):
-            break
-        bad[good[k].name] = float(worst[k])
-        good = good[:k] + good[k + 1 :]
-        fit = _grown(full, good, fit, size)
-    lengths = [np.linalg.norm(r, axis=1) for r in fit.residuals]
-    spread = 1.4826 * float(np.median(np.concatenate(lengths)))
-    keep = [n < max(OUTLIER * spread, OUTLIER_FLOOR_PX) for n in lengths]
-    keep = [k if k.sum() >= 6 else np.ones_like(k) for k in keep]
+    good, kept = list(views), list(views)
+    for tight in (*CONCENTRATE, OUTLIER):
+        lengths = [np.linalg.norm(r, axis=1) for r in _residuals(fit, good)]
+        near = [n[n < _limit(lengths, tight)] for n in lengths]
+        limit = _limit(near, tight)
+        wild = [n >= limit for n in lengths]
+        worse = _bad(lengths, wild) if tight == OUTLIER else {}
+        bad |= {good[i].name: value for i, value in worse.items()}
+        stay = [i for i in range(len(good)) if i not in worse]
+        poses = fit.poses[stay]
+        good = [good[i] for i in stay]
+        keep = [~wild[i] if (~wild[i]).sum() >= LEAST_CORNERS else np.ones_like(wild[i]) for i in stay]  # fmt: skip
+        kept = without(good, keep)
+        fit = adjust(full, kept, fit.x, poses)
+    lengths = _residuals(fit, good)
     outliers = [
         np.concatenate([v.pixels[~k], r[~k]], axis=1)
-        for v, r, k in zip(good, fit.residuals, keep, strict=True)
+        for v, r, k in zip(good, lengths, keep, strict=True)
     ]
-    share = 1 - float(np.concatenate(keep).mean())
-    return without(good, keep), bad, outliers, share
+    return kept, bad, outliers, 1 - float(np.concatenate(keep).mean())
 
 
-def _few_wild(residuals: Floats) -> bool:
-    lengths = np.linalg.norm(residuals, axis=1)
-    return bool((lengths > 4 * np.median(lengths)).mean() < 0.1)
+def _limit(lengths: list[Floats], times: float) -> float:
+    return max(times * 1.4826 * float(np.median(np.concatenate(lengths))), OUTLIER_FLOOR_PX)
+
+
+def _residuals(fit: Solution, views: list[View]) -> list[Floats]:
+    """(N, 2) of all corners of the views, those too that the fit has left out."""
+    points = [bend(v.points, fit.sag_m)[0] for v in views]
+    return [
+        project(fit.family.model, fit.lens, pose, p)[0] - v.pixels
+        for v, p, pose in zip(views, points, fit.poses, strict=True)
+    ]
+
+
+def _bad(lengths: list[Floats], wild: list[npt.NDArray[np.bool_]]) -> dict[int, float]:
+    """Views that err as wholes, with their RMS [px]: a single wild corner makes no bad view."""
+    errors = np.array([float(np.sqrt((n**2).mean())) for n in lengths])
+    middle = np.array([float(np.median(n)) for n in lengths])
+    far = errors > max(BAD_VIEW * float(np.median(errors)), BAD_VIEW_FLOOR_PX)
+    many = np.array([w.mean() > BAD_SHARE for w in wild])
+    whole = many | (middle > BAD_VIEW * float(np.median(middle)))
+    worst_first = [int(i) for i in np.argsort(-errors) if far[i] and whole[i]]
+    return {i: float(errors[i]) for i in worst_first[: max(0, len(lengths) - LEAST_VIEWS)]}
 
 
 def _held_out(fitted: Solution, views: list[View]) -> float:

@@ -137,13 +137,19 @@ def _errors(fit: Intrinsics) -> list[Finding]:
     limits = (
         ("error on views left out", quality["held_out_px"], HELD_OUT_PX, "clean the lens, stop motion blur, check the board is flat"),
         ("uncertainty at the centre", quality["projection_std_px"]["centre"], STD_CENTRE_PX, "take more views, closer, tilted"),
-        ("disagreement of two halves of the views", quality["half_split_px"], HALF_SPLIT_PX, "take more views; both halves should cover the whole picture"),
+        (f"two halves of the views disagree, most in the {_torn(fit)}: that", quality["half_split_px"], HALF_SPLIT_PX, "take more views; both halves should cover the whole picture"),
     )  # fmt: skip
     return [
         Finding("FAIL" if value > 3 * limit * scale else "MARGINAL", f"{what} is {_px(value)}, at most {_px(limit * scale)} is good", do)
         for what, value, limit, do in limits
         if not value <= limit * scale
     ]  # fmt: skip
+
+
+def _torn(fit: Intrinsics) -> str:
+    """Where the halves of the views are farthest apart."""
+    apart = np.nan_to_num(fit.half_split_map, nan=np.inf)
+    return region(*map(int, np.unravel_index(int(apart.argmax()), apart.shape)))
 
 
 def _regions(fit: Intrinsics) -> list[Finding]:

@@ -84,10 +84,11 @@ def coverage(views: list[View], size: tuple[int, int]) -> npt.NDArray[np.int64]:
 
 
 def tilt(pose: Floats) -> Floats:
-    """(2,) slope of the board away from the camera's line of sight, along x and y [rad]."""
+    """(2,) lean of a board out of the plane of the image, along x and y [rad].
+
+    Boards parallel to the image plane show no perspective, wherever in the picture they are.
+    """
     normal = np.asarray(cv2.Rodrigues(pose[:3])[0])[:, 2]
-    sight = pose[3:] / np.linalg.norm(pose[3:])
-    normal = normal * np.sign(normal @ sight)
-    across = normal - sight * (normal @ sight)
-    angle = np.arccos(np.clip(normal @ sight, -1, 1))
-    return np.asarray(across[:2] / max(float(np.linalg.norm(across)), 1e-9) * angle)
+    normal = normal * (np.sign(normal[2]) or 1.0)
+    flat = float(np.linalg.norm(normal[:2]))
+    return np.asarray(normal[:2] / max(flat, 1e-9) * np.arctan2(flat, normal[2]))

@@ -1,65 +1,45 @@
-"""Calibration records: one JSON file per device and kind, with schema, date and residuals.
+"""Installed calibrations: one JSON file per device and kind, whole or not there, with their history.
 
 The runtime refuses a record of another serial: a swapped camera must not pass for the old one.
+`install` keeps what was there under `history/` before it replaces it in one rename, so that a power
+cut leaves the old record or the new one, and `rollback` always has something to go back to.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import msgspec
 
-from calibration.camera import LensCamera, PinholeCamera
+from calibration.camera import FisheyeCamera, Lens, LensCamera, PinholeCamera
 from calibration.errors import RecordError
+from calibration.verdict import Level
 
-SCHEMA = 1
-
-
-class CameraResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Intrinsics of one camera: size and focal lengths [px], Brown-Conrady distortion."""
-
-    width: int
-    height: int
-    fx: float
-    fy: float
-    cx: float
-    cy: float
-    distortion: tuple[float, float, float, float, float]
-
-    @classmethod
-    def of(cls, lens: LensCamera) -> CameraResult:
-        """The record form of a lens."""
-        p = lens.pinhole
-        return cls(
-            width=p.width,
-            height=p.height,
-            fx=p.fx,
-            fy=p.fy,
-            cx=p.cx,
-            cy=p.cy,
-            distortion=lens.distortion,
-        )
-
-    def lens(self) -> LensCamera:
-        """The lens this record describes."""
-        pinhole = PinholeCamera(self.width, self.height, self.fx, self.fy, self.cx, self.cy)
-        return LensCamera(pinhole, self.distortion)
+SCHEMA = 2
+HISTORY = "history"
 
 
-class CameraRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A dated camera calibration of one device; residuals carry their unit in the name."""
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A dated calibration of one device: a tool's verdict with its result, in the tool's keys."""
 
     schema: int = SCHEMA
-    kind: Literal["camera"] = "camera"
+    kind: str  # camera | imu-multi | cam-imu | wheels | ...: the tool's name
     serial: str
     date: str  # ISO 8601, UTC
-    tool: str
     tool_version: str
-    verdict: Literal["PASS", "MARGINAL", "FAIL"]
-    result: CameraResult
-    residuals: dict[str, float]
+    verdict: Level
+    cause: str
+    next: str
+    result: dict[str, Any]
+    quality: dict[str, Any]
+    inputs_sha256: str = ""
+    temperature_c: float | None = None  # of the device while it was calibrated
 
 
 def record_path(folder: Path, serial: str, kind: str) -> Path:
@@ -69,37 +49,148 @@ def record_path(folder: Path, serial: str, kind: str) -> Path:
     return folder / f"{serial}.{kind}.json"
 
 
-def write_record(folder: Path, record: CameraRecord) -> Path:
-    """Write a record as a whole or not at all; returns its path."""
+def write_record(folder: Path, record: Record) -> Path:
+    """Write a record as a whole or not at all, on the disk before its name is; returns its path."""
     path = record_path(folder, record.serial, record.kind)
-    folder.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(f".{os.getpid()}.new")
-    fresh.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
-    os.replace(fresh, path)
+    _replace(path, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
     return path
 
 
-def read_record(folder: Path, serial: str) -> CameraRecord:
-    """The camera record of exactly this serial; RecordError says what is wrong and what to do."""
-    path = record_path(folder, serial, "camera")
+def install(folder: Path, record: Record) -> Path:
+    """Keep the present record in the history, then put the new one in its place."""
+    path = record_path(folder, record.serial, record.kind)
+    with _alone(folder):
+        if path.is_file():
+            _keep(path)
+        return write_record(folder, record)
+
+
+def rollback(folder: Path, serial: str, kind: str) -> Record:
+    """Put the newest record of the history back that differs from the present one; returns it."""
+    path = record_path(folder, serial, kind)
+    with _alone(folder):
+        present = path.read_bytes() if path.is_file() else b""
+        for old in reversed(history(folder, serial, kind)):
+            content = old.read_bytes()
+            if content != present:
+                record = _decoded(old, content, serial)
+                _replace(path, content)
+                old.unlink()
+                return record
+    raise RecordError(
+        f"no earlier {kind} calibration of {serial} in {folder / HISTORY}; calibrate again instead"
+    )
+
+
+def history(folder: Path, serial: str, kind: str) -> list[Path]:
+    """Earlier records, oldest first."""
+    return sorted((folder / HISTORY).glob(f"{serial}.{kind}.*.json"))
+
+
+def read_record(folder: Path, serial: str, kind: str = "camera") -> Record:
+    """The record of exactly this serial and kind; RecordError says what is wrong and what to do."""
+    path = record_path(folder, serial, kind)
     if not path.is_file():
-        known = sorted(p.name.removesuffix(".camera.json") for p in folder.glob("*.camera.json"))
+        known = sorted(p.name.removesuffix(f".{kind}.json") for p in folder.glob(f"*.{kind}.json"))
         raise RecordError(
-            f"no calibration of camera {serial} in {folder}"
+            f"no {kind} calibration of {serial} in {folder}"
             f" (there are: {', '.join(known) or 'none'});"
-            " calibrate this camera, or plug in the one that was calibrated"
+            " calibrate this device, or plug in the one that was calibrated"
         )
+    return _decoded(path, path.read_bytes(), serial)
+
+
+def _decoded(path: Path, content: bytes, serial: str) -> Record:
     try:
-        record = msgspec.json.decode(path.read_bytes(), type=CameraRecord)
+        schema = msgspec.json.decode(content, type=_Schema).schema
+        if schema != SCHEMA:
+            raise RecordError(
+                f"calibration {path}: schema {schema}, this program reads {SCHEMA};"
+                " calibrate the device again"
+            )
+        record = msgspec.json.decode(content, type=Record)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise RecordError(f"calibration {path}: {error}; calibrate the camera again") from error
-    if record.schema != SCHEMA:
-        raise RecordError(
-            f"calibration {path}: schema {record.schema}, this program reads {SCHEMA};"
-            " calibrate the camera again"
-        )
+        raise RecordError(f"calibration {path}: {error}; calibrate the device again") from error
     if record.serial != serial:
         raise RecordError(
-            f"calibration {path} is of camera {record.serial}, not {serial}; calibrate this camera"
+            f"calibration {path} is of {record.serial}, not {serial}; calibrate this device"
         )
     return record
+
+
+class _Schema(msgspec.Struct):
+    schema: int
+
+
+def camera_result(lens: LensCamera) -> dict[str, Any]:
+    """A lens in the keys of a camera calibration."""
+    p = lens.pinhole
+    return {
+        "model": "pinhole",
+        "image_size": [p.width, p.height],
+        "camera_matrix": [[p.fx, 0.0, p.cx], [0.0, p.fy, p.cy], [0.0, 0.0, 1.0]],
+        "distortion": list(lens.distortion),
+    }
+
+
+class _CameraResult(msgspec.Struct):
+    model: str
+    image_size: tuple[int, int]
+    camera_matrix: tuple[tuple[float, float, float], ...]
+    distortion: tuple[float, ...]
+
+
+def lens_of(record: Record) -> Lens:
+    """The lens that a camera record describes."""
+    try:
+        r = msgspec.convert(record.result, _CameraResult)
+        (fx, _, cx), (_, fy, cy), _ = r.camera_matrix
+        pinhole = PinholeCamera(*r.image_size, fx, fy, cx, cy)
+        if r.model == "fisheye":
+            k1, k2, k3, k4 = r.distortion
+            return FisheyeCamera(pinhole, (k1, k2, k3, k4))
+        k1, k2, p1, p2, k3 = r.distortion
+    except (msgspec.ValidationError, ValueError) as error:
+        raise RecordError(
+            f"camera calibration of {record.serial}: {error}; calibrate the camera again"
+        ) from error
+    return LensCamera(pinhole, (k1, k2, p1, p2, k3))
+
+
+def _keep(path: Path) -> None:
+    """Copy a record into the history, named by its place in time and its content."""
+    content = path.read_bytes()
+    folder = path.parent / HISTORY
+    names = sorted(folder.glob(f"{path.stem}.*.json"))
+    if names and names[-1].read_bytes() == content:
+        return  # kept before a power cut, which came before the rename
+    number = int(names[-1].name.split(".")[-3]) + 1 if names else 1
+    mark = hashlib.sha256(content).hexdigest()[:8]
+    _replace(folder / f"{path.stem}.{number:04d}.{mark}.json", content)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        with fresh.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    place = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(place)
+    finally:
+        os.close(place)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Two installs at once come one after the other."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -36,6 +36,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     result: dict[str, Any]
     quality: dict[str, Any]
     inputs_sha256: str
+    device: str = ""  # serial of what was recorded, where the recording says
     findings: list[dict[str, str]] = []  # all of them, the worst first
 
     @property
@@ -50,6 +51,7 @@ def judged(
     quality: dict[str, Any],
     findings: Sequence[Finding],
     inputs_sha256: str,
+    device: str = "",
     next_when_good: str = "install it",
     cause_when_good: str = "every check passed",
 ) -> Verdict:
@@ -64,5 +66,6 @@ def judged(
         result=result,
         quality=quality,
         inputs_sha256=inputs_sha256,
+        device=device,
         findings=[{"level": f.level, "cause": f.cause, "next": f.next} for f in ordered],
     )

@@ -20,6 +20,7 @@ from calibration.errors import CalibrationError
 from firmware_bridge.errors import BridgeError
 from models.errors import ModelError
 from runtime.errors import ConfigError, RuntimeFault
+from tools.calibrate.table import RECORDED, TOOLS
 
 FAILED, USAGE = 1, 2
 PACKAGES = {  # whose import has another name
@@ -53,6 +54,8 @@ VERBS = (
     Verb(("firmware", "sign"), "tools.firmware", "sign a program for a board", "sign_program", "add_sign"),
     Verb(("firmware", "keygen"), "tools.firmware", "make a signing key", "keygen", "add_keygen"),
     Verb(("calibrate", "camera", "solve"), "tools.calibrate.camera", "intrinsics from pictures of a board", "solve", "add_solve"),
+    *(Verb(("calibrate", tool, "install"), "tools.calibrate.install", "put a result in force, or go back to the one before") for tool in RECORDED),
+    Verb(("calibrate", "status"), "tools.calibrate.install", "what is installed, how old and how good, and when it is due", "status", "add_status"),
     Verb(("model", "train"), "tools.model", "train a bundle from twin data", "train", "add_train"),
     Verb(("model", "evaluate"), "tools.evaluate.command", "prediction, skills, surprise and planning on fresh seeds", "evaluate"),
     Verb(("model", "list"), "tools.model", "bundles and whether they can be used here", "list_bundles", "add_list"),
@@ -73,13 +76,13 @@ GROUPS = {
     "link": "the wire to the motor controller",
     "firmware": "the motor controller's program",
     "calibrate": "calibrations that tell whether they can be trusted",
-    "calibrate camera": "the lens: field, 5 minutes",
     "model": "world models and policies",
     "engine": "TensorRT engines",
     "planner": "the slow planner",
     "log": "the black box",
     "config": "configuration",
 }
+GROUPS |= {f"calibrate {tool.name}": tool.help for tool in TOOLS.values()}
 
 
 def build_parser(argv: list[str]) -> argparse.ArgumentParser:
@@ -106,7 +109,9 @@ def build_parser(argv: list[str]) -> argparse.ArgumentParser:
             module = _module(verb)
             getattr(module, verb.arguments)(sub)
             options = [o for a in sub._actions for o in a.option_strings if o.startswith("--")]
-            sub.set_defaults(handler=getattr(module, verb.function), options=options)
+            sub.set_defaults(
+                handler=getattr(module, verb.function), options=options, words=verb.words
+            )
     return parser
 
 

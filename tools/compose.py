@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from calibration.camera import LensCamera
+from calibration.camera import Lens
 from calibration.errors import RecordError
-from calibration.store import read_record, write_record
+from calibration.store import lens_of, read_record, write_record
 from firmware_bridge import protocol
 from models.backend import Budget, Chosen, select
 from models.backends import loaders
@@ -171,12 +171,12 @@ class Setup:
         )
         write_record(self.calibration_folder(), record)
 
-    def lens(self) -> LensCamera | None:
+    def lens(self) -> Lens | None:
         """The calibrated lens; the body's nominal one while there is no record; None: a recording."""
         if not self.has_body:
             return None
         try:
-            return read_record(self.calibration_folder(), self.camera_serial()).result.lens()
+            return lens_of(read_record(self.calibration_folder(), self.camera_serial()))
         except RecordError:
             return self.body.nominal_lens()
 

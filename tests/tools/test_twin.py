@@ -80,7 +80,6 @@ def test_a_specimen_is_known_without_building_it():
     twin, _ = make(11)
     assert lens_of(BODY, 11) == twin.camera.lens
     assert scene_of(11, Scenario()) == twin.scene
-    assert twin.factory_calibration("2025-01-01T00:00:00Z", "0").result.lens() == twin.camera.lens
 
 
 def test_wheels_turn_as_commanded_and_the_base_goes_where_they_roll():

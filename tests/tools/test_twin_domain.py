@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("mujoco")
 
+from calibration import store
 from firmware_bridge.plant import Plant
 from runtime.body import load_body
 from runtime.lockstep import MS, Latency
@@ -91,7 +92,7 @@ def test_a_varied_lens_is_the_one_its_calibration_has():
     scenario = dataclasses.replace(SCENARIO, domain=VARIED)
     twin = Twin(BODY, 8, Plant.create(), scenario)
     record = factory_calibration(BODY, 8, "2025-01-01T00:00:00Z", "0", VARIED)
-    assert lens_of(BODY, 8, VARIED) == twin.camera.lens == record.result.lens()
+    assert lens_of(BODY, 8, VARIED) == twin.camera.lens == store.lens_of(record)
     assert lens_of(BODY, 8) != twin.camera.lens
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from calibration.camera import LensCamera
-from calibration.store import CameraRecord, CameraResult
+from calibration.store import Record, camera_result
 from runtime.body import Body
 from runtime.lockstep import MS, Latency
 from tools.twin.camera import made_lens
@@ -40,14 +40,16 @@ def drawn_latency(drawn: Drawn) -> Latency:
 
 def factory_calibration(
     body: Body, seed: int, date: str, version: str, domain: Domain = NOMINAL
-) -> CameraRecord:
+) -> Record:
     """The camera record a factory would ship with the specimen `twin-<seed>`."""
-    return CameraRecord(
+    return Record(
+        kind="camera",
         serial=f"twin-{seed}",
         date=date,
-        tool="twin",
         tool_version=version,
         verdict="PASS",
-        result=CameraResult.of(lens_of(body, seed, domain)),
-        residuals={"rms_px": 0.0},
+        cause="the twin's own lens",
+        next="nothing",
+        result=camera_result(lens_of(body, seed, domain)),
+        quality={"rms_px": 0.0},
     )

@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.camera import PinholeCamera, remap_table
-from calibration.store import CameraRecord, CameraResult
 from firmware_bridge.plant import Plant
 from runtime.body import Body
 from tools.twin.camera import RayCamera
@@ -230,18 +229,6 @@ class Twin:
     def serial(self) -> str:
         """The serial this twin's devices carry."""
         return f"twin-{self.seed}"
-
-    def factory_calibration(self, date: str, version: str) -> CameraRecord:
-        """The camera record a factory would ship with this specimen."""
-        return CameraRecord(
-            serial=self.serial,
-            date=date,
-            tool="twin",
-            tool_version=version,
-            verdict="PASS",
-            result=CameraResult.of(self.camera.lens),
-            residuals={"rms_px": 0.0},
-        )
 
 
 def new_truth() -> np.void:

@@ -1,0 +1,49 @@
+"""The calibration tools: who runs each, how long it takes, how long it holds. The one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One row: `where` is factory, field or automatic; `due_days` 0: does not age."""
+
+    name: str
+    where: str
+    minutes: float
+    due_days: int
+    what: str
+    headline: tuple[str, ...]  # quality keys that `status` shows
+    device: str  # camera | mcu: whose serial the record carries
+
+    @property
+    def help(self) -> str:
+        """One line for the command's help."""
+        return f"{self.what}: {self.where}, {self.minutes:g} min"
+
+
+TOOLS = {
+    tool.name: tool
+    for tool in (
+        Tool("target", "field", 2, 0, "a board to print, and its true size", (), "camera"),
+        Tool("camera", "field", 3, 180, "the lens", ("held_out_px", "rms_px"), "camera"),
+        Tool("camera-quick", "field", 0.5, 30, "has the lens moved since", ("drift_px",), "camera"),
+        Tool("imu-static", "field", 1, 30, "IMU bias and noise, standing still", ("gyro_noise_rad_s_sqrt_hz",), "mcu"),
+        Tool("imu-multi", "factory", 10, 365, "IMU scale, axes and bias from many poses", ("held_out_g_m_s2", "gyro_deg_per_move"), "mcu"),
+        Tool("imu-allan", "factory", 240, 0, "IMU noise over hours", (), "mcu"),
+        Tool("cam-imu", "field", 1, 180, "rotation and time between camera and IMU", ("correlation",), "camera"),
+        Tool("motor", "field", 2, 365, "zero, travel, backlash, delay and gain of each joint", ("travel_error_percent",), "mcu"),
+        Tool("wheels", "field", 3, 180, "wheel ratio and base over diameter", ("heading_held_out_deg",), "mcu"),
+        Tool("head", "field", 2, 365, "where the camera sits on the head", ("held_out_mm", "held_out_deg"), "camera"),
+        Tool("latency", "field", 0.5, 180, "delays from command to encoder, gyro and picture", ("halves_ms",), "mcu"),
+        Tool("watch", "automatic", 0, 0, "drift of what is installed, while it drives", (), "mcu"),
+    )
+}  # fmt: skip
+RECORDED = tuple(t for t in TOOLS if t not in ("target", "watch"))  # those that install something
+
+
+def quality_line(tool: Tool, quality: dict[str, object]) -> str:
+    """The figures of a record worth a line."""
+    shown = [f"{k} {quality[k]:.3g}" for k in tool.headline if isinstance(quality.get(k), (int, float))]  # fmt: skip
+    return ", ".join(shown)
