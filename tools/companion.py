@@ -66,12 +66,14 @@ VERBS = (
     Verb(("bench",), "tools.bench", "speed, as ratios against named baselines"),
     Verb(("config", "show"), "tools.config", "the resolved configuration", "show", "add_show"),
     Verb(("config", "check"), "tools.config", "check a body file and robot.toml", "check", "add_check"),
+    Verb(("calibrate", "imu-multi", "solve"), "tools.calibrate.imu_multi", "scale, misalignment and bias of an IMU from still poses (factory, 8 min)"),
     Verb(("version",), "tools.version", "versions of the product and of what it stands on"),
 )  # fmt: skip
 GROUPS = {
     "link": "the wire to the motor controller",
     "firmware": "the motor controller's program",
     "calibrate": "calibrations that tell whether they can be trusted",
+    "calibrate imu-multi": "accelerometer and gyro from still poses (factory, 8 min)",
     "model": "world models and policies",
     "engine": "TensorRT engines",
     "planner": "the slow planner",
