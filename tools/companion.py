@@ -70,12 +70,18 @@ VERBS = (
     Verb(("bench",), "tools.bench", "speed, as ratios against named baselines"),
     Verb(("config", "show"), "tools.config", "the resolved configuration", "show", "add_show"),
     Verb(("config", "check"), "tools.config", "check a body file and robot.toml", "check", "add_check"),
+    Verb(("calibrate", "imu-multi", "solve"), "tools.calibrate.imu_multi", "scale, misalignment and bias of an IMU from still poses (factory, 8 min)"),
+    Verb(("calibrate", "imu-allan", "solve"), "tools.calibrate.imu_allan", "noise densities of an IMU from hours at rest (factory)"),
+    Verb(("calibrate", "imu-static", "solve"), "tools.calibrate.imu_static", "bias and noise of an IMU from a minute at rest (field, 1 min)"),
     Verb(("version",), "tools.version", "versions of the product and of what it stands on"),
 )  # fmt: skip
 GROUPS = {
     "link": "the wire to the motor controller",
     "firmware": "the motor controller's program",
     "calibrate": "calibrations that tell whether they can be trusted",
+    "calibrate imu-allan": "an IMU's noise from hours at rest (factory)",
+    "calibrate imu-static": "an IMU at rest for a minute (field, 1 min)",
+    "calibrate imu-multi": "accelerometer and gyro from still poses (factory, 8 min)",
     "model": "world models and policies",
     "engine": "TensorRT engines",
     "planner": "the slow planner",

@@ -66,13 +66,17 @@ def test_every_verb_explains_itself(say, words: tuple[str, ...]) -> None:
 def test_help_names_every_verb_and_group_once(say) -> None:
     code, out, _ = say("--help")
     assert code == 0
-    listed = re.findall(r"^    ([a-z]+) ", out, re.MULTILINE)
-    assert sorted(listed) == sorted({w[0] for w in WORDS})
-    assert set(GROUPS) == {w[0] for w in WORDS if len(w) == 2}
+    assert listed(out) == sorted({w[0] for w in WORDS})
+    assert set(GROUPS) == {" ".join(w[:n]) for w in WORDS for n in range(1, len(w))}
     for group in GROUPS:
-        code, out, _ = say(group, "--help")
-        listed = re.findall(r"^    ([a-z]+) ", out, re.MULTILINE)
-        assert sorted(listed) == sorted(w[1] for w in WORDS if w[0] == group and len(w) == 2)
+        words = tuple(group.split())
+        code, out, _ = say(*words, "--help")
+        within = {w[len(words)] for w in WORDS if w[: len(words)] == words}
+        assert code == 0 and listed(out) == sorted(within)
+
+
+def listed(out: str) -> list[str]:
+    return sorted(re.findall(r"^    ([a-z-]+)(?: |$)", out, re.MULTILINE))
 
 
 @pytest.mark.parametrize(
@@ -142,10 +146,18 @@ def test_wrong_use_is_exit_2_and_a_sentence(say, argv: list[str], says: str) -> 
     assert "Traceback" not in err
 
 
+NEEDED = {
+    ("model", "export"): ["--precision", "fp16", "--out", "x"],
+    ("calibrate", "imu-multi", "solve"): ["--accel", "x", "--gyro", "x"],
+    ("calibrate", "imu-allan", "solve"): ["--imu", "x"],
+    ("calibrate", "imu-static", "solve"): ["--imu", "x"],
+}
+
+
 @pytest.mark.parametrize("words", WORDS, ids=names)
 def test_an_unknown_option_is_exit_2(say, words: tuple[str, ...]) -> None:
     positional = {"plan": ["follow"], "log": ["x.mcap"]}.get(words[0], [])
-    needed = ["--precision", "fp16", "--out", "x"] if words == ("model", "export") else []
+    needed = NEEDED.get(words, [])
     code, out, err = say(*words, *positional, *needed, "--no-such-option")
     assert code == 2
     assert "unknown argument --no-such-option: valid are --help" in err and out == ""
@@ -233,6 +245,9 @@ ELSEWHERE = {
     ("log", "info"): "test_log_tools.py",
     ("log", "recover"): "test_log_tools.py",
     ("bench",): "test_bench.py",
+    ("calibrate", "imu-multi", "solve"): "test_calibrate_imu_multi.py",
+    ("calibrate", "imu-allan", "solve"): "test_calibrate_imu_rest.py",
+    ("calibrate", "imu-static", "solve"): "test_calibrate_imu_rest.py",
 }
 
 
