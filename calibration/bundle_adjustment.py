@@ -43,7 +43,7 @@ class Family:
     @property
     def size(self) -> int:
         """Number of parameters: lens, then warp."""
-        return self.free.shape[1] + (2 if self.warp else 0)
+        return int(self.free.shape[1]) + (2 if self.warp else 0)
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Solution:
     @property
     def lens(self) -> Floats:
         """(P,) parameters of the lens."""
-        return self.family.free @ self.x[: self.family.free.shape[1]]
+        return np.asarray(self.family.free @ self.x[: self.family.free.shape[1]])
 
     @property
     def sag_m(self) -> Floats:
@@ -85,14 +85,14 @@ def bend(points: Floats, sag_m: Floats) -> tuple[Floats, Floats]:
     shape = 1 - share**2
     by_sag = np.zeros((len(points), 3, 2))
     by_sag[:, 2] = shape
-    return points + by_sag @ sag_m, by_sag
+    return np.asarray(points + by_sag @ sag_m), by_sag
 
 
 def locate(model: str, lens: Floats, view: View, guess: Floats | None = None) -> Floats:
     """Pose (6,) of a board under a known lens: planar PnP on undistorted pixels, then refined."""
     pose = _first_pose(model, lens, view) if guess is None else guess
     alone = Family("pose", model, np.zeros((len(lens), 0)))
-    return adjust(alone, [view], np.zeros(0), pose[None], lens).poses[0]
+    return np.asarray(adjust(alone, [view], np.zeros(0), pose[None], lens).poses[0])
 
 
 def _first_pose(model: str, lens: Floats, view: View) -> Floats:
@@ -151,7 +151,7 @@ def _step(rows: list[tuple[Floats, Floats, Floats]], damping: float) -> tuple[Fl
         kept.append((w, inverse, b.T @ r))
     dx = -np.linalg.lstsq(reduced, right, rcond=None)[0] if m else np.zeros(0)
     poses = [-inverse @ (br + w.T @ dx) for w, inverse, br in kept]
-    return dx, np.array(poses)
+    return np.asarray(dx, np.float64), np.array(poses)
 
 
 def adjust(

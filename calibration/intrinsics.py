@@ -151,14 +151,14 @@ def _first(family: Family, views: list[View], size: tuple[int, int]) -> Solution
         lens[:2] = share * size[0]
         lens[2:4] = (size[0] - 1) / 2, (size[1] - 1) / 2
         poses = np.array([locate(family.model, lens, v) for v in views])
-        x = np.linalg.lstsq(family.free, lens, rcond=None)[0]
+        x = np.asarray(np.linalg.lstsq(family.free, lens, rcond=None)[0], np.float64)
         found.append(adjust(family, views, x, poses))
     return min(found, key=lambda s: s.rms_px)
 
 
 def _grown(family: Family, views: list[View], near: Solution, size: tuple[int, int]) -> Solution:
     """A fit of another family (or of other views) from one that is near."""
-    x = np.linalg.lstsq(family.free, near.lens, rcond=None)[0]
+    x = np.asarray(np.linalg.lstsq(family.free, near.lens, rcond=None)[0], np.float64)
     if family.warp:
         x = np.concatenate([x, near.sag_m])
     if len(near.poses) == len(views):

@@ -21,7 +21,7 @@ def grid_px(size: tuple[int, int]) -> Floats:
     """(CELLS * CELLS, 2) centres of the cells of the image."""
     x = (np.arange(CELLS) + 0.5) * size[0] / CELLS - 0.5
     y = (np.arange(CELLS) + 0.5) * size[1] / CELLS - 0.5
-    return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+    return np.asarray(np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2))
 
 
 def _seen(solution: Solution, at: Floats) -> tuple[Floats, Floats, Floats, npt.NDArray[np.bool_]]:
@@ -54,7 +54,7 @@ def projection_std(solution: Solution, at: Floats, size: tuple[int, int]) -> Flo
 def _inner(at: Floats, size: tuple[int, int]) -> Floats:
     """Those of the pixels that are not at the edge, where lenses are known least."""
     middle = (np.array(size) - 1) / 2
-    return at[np.linalg.norm(at - middle, axis=1) < 0.3 * float(np.hypot(*size))]
+    return np.asarray(at[np.linalg.norm(at - middle, axis=1) < 0.3 * float(np.hypot(*size))])
 
 
 def projection_change(one: Solution, other: Solution, at: Floats) -> Floats:
@@ -80,7 +80,7 @@ def coverage(views: list[View], size: tuple[int, int]) -> npt.NDArray[np.int64]:
     counts, _, _ = np.histogram2d(
         pixels[:, 1], pixels[:, 0], CELLS, [[-0.5, size[1] - 0.5], [-0.5, size[0] - 0.5]]
     )
-    return counts.astype(np.int64)
+    return np.asarray(counts, np.int64)
 
 
 def tilt(pose: Floats) -> Floats:

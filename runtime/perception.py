@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from calibration.camera import LensCamera, PinholeCamera, Remap, remap_table
+from calibration.camera import Lens, LensCamera, PinholeCamera, Remap, remap_table
 from models.layout import Layout
 from models.manifest import Manifest
 from models.since import Senses, Since
@@ -37,7 +37,7 @@ CORRECTION_NS = 150_000_000  # a correction is for the moment it was foreseen in
 class PerceptionConfig:
     """Geometry of the wheels for the odometry residual, and the device's lens (None: as it is)."""
 
-    lens: LensCamera | None
+    lens: Lens | None
     seed: int = 0
 
 

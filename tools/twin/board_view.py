@@ -55,7 +55,7 @@ class BoardView:
             1 - 0.12 * np.linspace(-1, 1, self.width)[None] ** 2
         )  # a lamp, and the lens's falloff
         image = image * shade + rng.normal(0, self.noise_counts, image.shape)
-        return np.clip(np.round(image), 0, 255).astype(np.uint8)
+        return np.asarray(np.clip(np.round(image), 0, 255), np.uint8)
 
     def _rays(self) -> Floats:
         steps = (np.arange(SUB) + 0.5) / SUB - 0.5
