@@ -1,0 +1,58 @@
+"""Calibration that moves: the twin behind the real firmware core, guarded, its truth known."""
+
+import pytest
+
+pytest.importorskip("mujoco")
+
+from calibration.wheels import solve_wheels
+from firmware_bridge.protocol import Mode
+from runtime.body import load_body
+from tools import companion
+from tools.calibrate.rig import Aborted, TwinRig
+from tools.calibrate.wheel_log import read_wheels
+from tools.calibrate.wheels_record import squares, write_log
+from tools.twin.mismade import rolling_radius_m
+
+BODY = load_body("companion")
+
+
+def rig_of(seed: int) -> TwinRig:
+    rig = TwinRig(BODY, seed)
+    assert rig.connect().startswith("7477") or "twin" in rig.connect()
+    return rig
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_squares_on_the_twin_give_its_true_ratios(tmp_path, seed: int) -> None:
+    rig = rig_of(seed)
+    write_log(tmp_path / "w.csv", squares(rig, 2))
+    fit = solve_wheels(read_wheels(tmp_path / "w.csv").stretches)
+    left, right = rolling_radius_m(rig.twin)
+    assert fit.base_over_diameter == pytest.approx(rig.made.track_m / (left + right), rel=1e-3)
+    assert fit.right_over_left == pytest.approx(right / left, rel=1e-3)
+    assert rig.twin.pose()[0] ** 2 + rig.twin.pose()[1] ** 2 < 1.0  # it came back
+
+
+def test_a_released_key_stops_it_and_nothing_is_written(tmp_path, monkeypatch) -> None:
+    made = []
+
+    class Released(TwinRig):
+        def __init__(self, *args) -> None:
+            super().__init__(*args)
+            self.released_at_ns = self.now_ns + 6_000_000_000
+            made.append(self)
+
+    monkeypatch.setattr("tools.calibrate.rigs.TwinRig", Released)
+    out = tmp_path / "w.csv"
+    assert companion.main(["calibrate", "wheels", "record", "--out", str(out), "--squares", "1"]) == 1
+    assert not out.exists()
+    assert not made[0].twin.motors.enabled
+
+
+def test_what_stands_in_the_way_is_named_and_it_parks() -> None:
+    rig = rig_of(1)
+    wall = 10.0  # rad/s towards the wall, until the bumper meets it
+    with pytest.raises(Aborted, match="stopped by the board"), rig.armed(Mode.ACTIVE):
+        rig.drive(wall, wall)
+        rig.wait(20.0)
+    assert not rig.twin.motors.enabled

@@ -1,0 +1,89 @@
+"""Which rig a command line asks for, and what a person must do before it moves."""
+
+from __future__ import annotations
+
+import argparse
+import select
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from firmware_bridge.link import Link
+from firmware_bridge.serial_port import SerialTransport
+from runtime.body import load_body
+from runtime.clock import now_ns, sleep_until
+from runtime.errors import ConfigError
+from tools.calibrate.rig import PERIOD_NS, Rig, TwinRig
+
+HOLD_S = 0.7  # a keyboard repeats a held key after half a second, then 30 times a second
+
+
+def add_rig(parser: argparse.ArgumentParser) -> None:
+    """`--port`, `--seed`, `--body`."""
+    add = parser.add_argument
+    add("--port", default="", metavar="PORT", help="the robot's serial port (default: the twin)")
+    add("--seed", type=int, default=0, help="the twin's specimen (default 0)")
+    add("--body", default="companion", help="body the board carries")
+
+
+@contextmanager
+def open_rig(args: argparse.Namespace, space: str) -> Iterator[Rig]:
+    """The twin, or the robot once somebody holds the key."""
+    body = load_body(args.body)
+    if not args.port:
+        rig: Rig = TwinRig(body, args.seed)
+        rig.connect()
+        yield rig
+        return
+    table = body.limit_table()
+    with ExitStack() as stack:
+        key = stack.enter_context(_hold_key(space))
+        link = Link(SerialTransport(args.port), table, now_ns)
+        stack.callback(link.close)
+
+        def pump() -> int:
+            end = now_ns() + PERIOD_NS
+            sleep_until(end)
+            return now_ns()
+
+        rig = Rig(body, link, table, pump, key)
+        rig.connect()
+        yield rig
+
+
+@contextmanager
+def _hold_key(space: str) -> Iterator[HoldKey]:
+    """The space bar, held down: its repeats are what keeps the robot moving."""
+    if not sys.stdin.isatty():
+        raise ConfigError(
+            "the robot moves only while a key is held, and nobody can hold one here; use a terminal"
+        )
+    import termios
+    import tty
+
+    print(f"The robot will move. It needs {space}.", file=sys.stderr)
+    print("Hold the space bar to start; let go to stop.", file=sys.stderr, flush=True)
+    before = termios.tcgetattr(sys.stdin)
+    tty.setcbreak(sys.stdin)
+    try:
+        key = HoldKey()
+        while not key():
+            time.sleep(0.02)
+        yield key
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+class HoldKey:
+    """True while the space bar is held."""
+
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def __call__(self) -> bool:
+        """Read what was typed since; held means pressed within HOLD_S."""
+        while select.select([sys.stdin], [], [], 0)[0]:
+            if sys.stdin.read(1) == " ":
+                self._last = time.monotonic()
+        return time.monotonic() - self._last < HOLD_S
