@@ -69,12 +69,15 @@ VERBS = (
     Verb(("calibrate", "imu-multi", "solve"), "tools.calibrate.imu_multi", "scale, misalignment and bias of an IMU from still poses (factory, 8 min)"),
     Verb(("calibrate", "imu-allan", "solve"), "tools.calibrate.imu_allan", "noise densities of an IMU from hours at rest (factory)"),
     Verb(("calibrate", "imu-static", "solve"), "tools.calibrate.imu_static", "bias and noise of an IMU from a minute at rest (field, 1 min)"),
+    Verb(("calibrate", "cam-imu", "solve"), "tools.calibrate.cam_imu", "time offset and rotation of a camera, or a gyro, to a gyro (field, 2 min)"),
+    Verb(("calibrate", "convert"), "tools.calibrate.convert", "one calibration in another tool's format"),
     Verb(("version",), "tools.version", "versions of the product and of what it stands on"),
 )  # fmt: skip
 GROUPS = {
     "link": "the wire to the motor controller",
     "firmware": "the motor controller's program",
     "calibrate": "calibrations that tell whether they can be trusted",
+    "calibrate cam-imu": "camera and gyro: time offset and rotation (field, 2 min)",
     "calibrate imu-allan": "an IMU's noise from hours at rest (factory)",
     "calibrate imu-static": "an IMU at rest for a minute (field, 1 min)",
     "calibrate imu-multi": "accelerometer and gyro from still poses (factory, 8 min)",
