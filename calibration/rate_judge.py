@@ -53,7 +53,7 @@ def judge(found: Alignment, seen: Seen | None = None) -> list[Finding]:
             return out
     out += _likeness(found, seen)
     out += _scale(found, seen)
-    out += _axes(found)
+    out += _axes(found, "the IMU" if seen else "B")
     return out + _agreement(found)
 
 
@@ -111,13 +111,13 @@ def _named(axis: Floats) -> str:
     )
 
 
-def _axes(found: Alignment) -> list[Finding]:
+def _axes(found: Alignment, name: str) -> list[Finding]:
     second, third = found.excitation[1:]
     out = []
     if second < EXCITED[0]:
-        out.append(Finding("FAIL", f"only one axis excited: B turned about {_named(found.main_axis)} alone (the others {second:.2f} and {third:.2f} of it); the rotation about that axis is unknown", "turn about all three axes, and record again"))  # fmt: skip
+        out.append(Finding("FAIL", f"only one axis excited: {name} turned about {_named(found.main_axis)} alone (the others {second:.2f} and {third:.2f} of it); the rotation about that axis is unknown", "turn about all three axes, and record again"))  # fmt: skip
     elif third < EXCITED[1]:
-        out.append(Finding("MARGINAL", f"B hardly turned about {_named(found.still_axis)} ({third:.2f} of the strongest axis, {EXCITED[1]} wanted)", f"turn about {_named(found.still_axis)} too, and record again"))  # fmt: skip
+        out.append(Finding("MARGINAL", f"{name} hardly turned about {_named(found.still_axis)} ({third:.2f} of the strongest axis, {EXCITED[1]} wanted)", f"turn about {_named(found.still_axis)} too, and record again"))  # fmt: skip
     if found.mirrored and rotation_known(found):
         out.append(Finding("FAIL", "one of the two is mirrored: its axes are left-handed, or the picture is flipped", "correct the signs of the axes (or unflip the picture), then solve again"))  # fmt: skip
     return out

@@ -191,3 +191,21 @@ def test_what_is_no_calibration_is_a_sentence(capsys, tmp_path: Path, text: str,
     code = companion.main(["calibrate", "convert", "--from", str(path), "--to", str(tmp_path / "o.json"), "--format", "json"])  # fmt: skip
     out, err = capsys.readouterr()
     assert code == 1 and out == "" and says in err and err.count("\n") == 1
+
+
+def test_an_imu_s_noise_goes_from_euroc_to_kalibr_and_back(capsys, tmp_path: Path) -> None:
+    euroc = tmp_path / "sensor.yaml"
+    euroc.write_text(
+        "sensor_type: imu\nrate_hz: 200\ngyroscope_noise_density: 1.6968e-04\n"
+        "gyroscope_random_walk: 1.9393e-05\naccelerometer_noise_density: 2.0e-3\naccelerometer_random_walk: 3.0e-3\n"
+    )
+    kalibr, again = tmp_path / "imu.yaml", tmp_path / "imu.json"
+    verb = ["calibrate", "convert", "--from"]
+    assert companion.main([*verb, str(euroc), "--to", str(kalibr), "--format", "kalibr"]) == 0
+    tree = yaml.safe_load(kalibr.read_text())
+    assert tree["update_rate"] == 200 and tree["gyroscope_noise_density"] == 1.6968e-4
+    assert "discrete 2.399638e-03" in kalibr.read_text()  # 1.6968e-4 * sqrt(200)
+    assert companion.main([*verb, str(kalibr), "--to", str(again), "--format", "json"]) == 0
+    assert json.loads(again.read_text())["accelerometer_random_walk"] == 3e-3
+    assert companion.main([*verb, str(again), "--to", str(kalibr), "--format", "ros"]) == 2
+    assert "has no place in ros" in capsys.readouterr().err

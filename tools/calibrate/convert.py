@@ -14,6 +14,7 @@ import numpy as np
 from calibration import formats
 from calibration.errors import DataError
 from calibration.formats import Camera
+from calibration.kalibr import DENSITY_UNITS, ImuNoise, from_imu_yaml, imu_yaml
 from calibration.motor_zero import from_lerobot
 from runtime.errors import ConfigError
 from tools.report import write_whole
@@ -44,10 +45,13 @@ def main(args: argparse.Namespace) -> int:
             f"--to {args.to} cannot be written; give a file in a folder that is there"
         )
     found = read_any(args.source)
-    if not isinstance(found, Camera):
+    tree: dict[str, Any]
+    if isinstance(found, ImuNoise):
+        tree = _write_noise(args.to, found, args.format)
+    elif not isinstance(found, Camera):
         if args.format != "json":
             raise ConfigError(f"{args.source} holds motors; --format json alone can")
-        tree: dict[str, Any] = found
+        tree = found
         write_whole(args.to, json.dumps(tree, indent=2) + "\n")
     else:
         write_camera(args.to, found, args.format)
@@ -56,8 +60,17 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def read_any(path: Path) -> Camera | dict[str, Any]:
-    """A camera, or LeRobot's motors as a tree; DataError names what the file lacks."""
+def _write_noise(path: Path, found: ImuNoise, form: str) -> dict[str, Any]:
+    """An IMU's noise as Kalibr's imu.yaml or our JSON: no other format holds it."""
+    tree: dict[str, Any] = {**found.values, "rate_hz": found.rate_hz, "units": DENSITY_UNITS}
+    if form not in ("json", "kalibr"):
+        raise ConfigError(f"an IMU's noise has no place in {form}; --format kalibr or json")
+    write_whole(path, imu_yaml(found) if form == "kalibr" else json.dumps(tree, indent=2) + "\n")
+    return tree
+
+
+def read_any(path: Path) -> Camera | ImuNoise | dict[str, Any]:
+    """A camera, an IMU's noise, or LeRobot's motors as a tree; DataError names what the file lacks."""
     if not path.is_file():
         raise DataError(f"no file {path}; give a calibration to convert")
     text = path.read_text(errors="replace")
@@ -66,6 +79,8 @@ def read_any(path: Path) -> Camera | dict[str, Any]:
             tree = json.loads(text)
             if isinstance(tree, dict) and tree and all(isinstance(v, dict) and "homing_offset" in v for v in tree.values()):  # fmt: skip
                 return {"motors": [asdict(m) for m in from_lerobot(tree)]}
+            if isinstance(tree, dict) and "gyroscope_noise_density" in tree:
+                return from_imu_yaml(tree)
             return formats.from_canonical(tree)
         if "opencv-matrix" in text or path.suffix == ".xml":
             return read_opencv(path)
@@ -74,7 +89,7 @@ def read_any(path: Path) -> Camera | dict[str, Any]:
         raise DataError(f"{path}: not read as a calibration ({type(error).__name__}: {error}); is it whole?") from error  # fmt: skip
 
 
-def _of_yaml(path: Path, text: str) -> Camera:
+def _of_yaml(path: Path, text: str) -> Camera | ImuNoise:
     import yaml
 
     try:
@@ -85,6 +100,8 @@ def _of_yaml(path: Path, text: str) -> Camera:
         raise DataError(f"{path} holds no calibration; a YAML with named values expected")
     if any(str(k).startswith("cam") and isinstance(v, dict) and "intrinsics" in v for k, v in tree.items()):  # fmt: skip
         return formats.from_kalibr(tree)
+    if "gyroscope_noise_density" in tree or "accelerometer_noise_density" in tree:
+        return from_imu_yaml(tree)
     if "camera_matrix" in tree:
         return formats.from_ros(tree)
     if "intrinsics" in tree:
