@@ -1,4 +1,4 @@
-"""Kalibr's files: the IMU's noise (imu.yaml) as text, in continuous units.
+"""Kalibr's imu.yaml, and the same figures in EuRoC's sensor.yaml of an IMU: continuous densities.
 
 Kalibr, wiki "IMU Noise Model": densities are continuous; a discrete value is the density times the
 root of the rate. Files that mix the two are a common cause of bad calibrations (kalibr #351, #354).
@@ -6,7 +6,10 @@ root of the rate. Files that mix the two are a common cause of bad calibrations 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+from calibration.errors import DataError
 
 DENSITY_UNITS = {
     "accelerometer_noise_density": "m/s^2/sqrt(Hz)",
@@ -22,7 +25,7 @@ class ImuNoise:
 
     values: dict[str, float | None]  # by the names of DENSITY_UNITS
     rate_hz: float
-    remarks: dict[str, str]
+    remarks: dict[str, str] = field(default_factory=dict)
     topic: str = "/imu0"
 
 
@@ -39,3 +42,12 @@ def imu_yaml(noise: ImuNoise) -> str:
         discrete = value * root if name.endswith("density") else value / root
         lines.append(f"{name}: {value:.6e}  # {unit}; discrete {discrete:.6e}{note}")
     return "\n".join([*lines, f"rostopic: {noise.topic}", f"update_rate: {noise.rate_hz:.6g}", ""])
+
+
+def from_imu_yaml(tree: dict[str, Any]) -> ImuNoise:
+    """Of Kalibr's imu.yaml or EuRoC's sensor.yaml of an IMU; figures that are absent are None."""
+    rate = tree.get("update_rate", tree.get("rate_hz"))
+    if rate is None or not float(rate) > 0:
+        raise DataError("no update_rate (Kalibr) or rate_hz (EuRoC) in this imu.yaml")
+    values = {n: float(tree[n]) if tree.get(n) is not None else None for n in DENSITY_UNITS}
+    return ImuNoise(values, float(rate), topic=str(tree.get("rostopic", "/imu0")))

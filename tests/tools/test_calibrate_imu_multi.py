@@ -67,3 +67,27 @@ def test_no_file_and_no_place(capsys, tmp_path: Path) -> None:
     assert code == 1 and "no file /nowhere/a" in err
     code, _, err = solve(capsys, "--accel", "a", "--gyro", "b", "--out", tmp_path)
     assert code == 2 and "is a folder" in err
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("end_s", "begin_s", "verdict", "says"),
+    [
+        (150, 0, None, "9 still poses found in 150 s, at least 12 needed"),
+        (250, 0, "MARGINAL", "still poses, 24 wanted"),
+        (512, 54, "MARGINAL", "too short a still period"),
+    ],
+)
+def test_a_part_of_the_recording_is_no_pass(
+    capsys, tmp_path: Path, end_s, begin_s, verdict, says
+) -> None:
+    files = []
+    for name in ("acc", "gyro"):
+        lines = (DATA / f"xsens_{name}.mat").read_text().splitlines()
+        files.append(tmp_path / name)
+        files[-1].write_text("\n".join(x for x in lines if begin_s <= float(x.split()[0]) < end_s))
+    code, out, err = solve(capsys, "--accel", files[0], "--gyro", files[1], "--json")
+    assert says in (out if verdict else err)
+    assert code == (3 if verdict else 1)
+    if verdict:
+        assert json.loads(out)["verdict"] == verdict

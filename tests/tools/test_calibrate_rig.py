@@ -44,7 +44,9 @@ def test_a_released_key_stops_it_and_nothing_is_written(tmp_path, monkeypatch) -
 
     monkeypatch.setattr("tools.calibrate.rigs.TwinRig", Released)
     out = tmp_path / "w.csv"
-    assert companion.main(["calibrate", "wheels", "record", "--out", str(out), "--squares", "1"]) == 1
+    assert (
+        companion.main(["calibrate", "wheels", "record", "--out", str(out), "--squares", "1"]) == 1
+    )
     assert not out.exists()
     assert not made[0].twin.motors.enabled
 

@@ -149,6 +149,8 @@ def test_wrong_use_is_exit_2_and_a_sentence(say, argv: list[str], says: str) -> 
 NEEDED = {
     ("model", "export"): ["--precision", "fp16", "--out", "x"],
     ("calibrate", "imu-multi", "solve"): ["--accel", "x", "--gyro", "x"],
+    ("calibrate", "convert"): ["--from", "x", "--to", "y", "--format", "json"],
+    ("calibrate", "cam-imu", "solve"): ["--gyro", "x", "--gyro", "x"],
     ("calibrate", "imu-allan", "solve"): ["--imu", "x"],
     ("calibrate", "imu-static", "solve"): ["--imu", "x"],
 }
@@ -246,6 +248,8 @@ ELSEWHERE = {
     ("log", "recover"): "test_log_tools.py",
     ("bench",): "test_bench.py",
     ("calibrate", "imu-multi", "solve"): "test_calibrate_imu_multi.py",
+    ("calibrate", "convert"): "test_calibrate_convert.py",
+    ("calibrate", "cam-imu", "solve"): "test_calibrate_cam_imu.py",
     ("calibrate", "imu-allan", "solve"): "test_calibrate_imu_rest.py",
     ("calibrate", "imu-static", "solve"): "test_calibrate_imu_rest.py",
 }
