@@ -54,6 +54,8 @@ VERBS = (
     Verb(("firmware", "sign"), "tools.firmware", "sign a program for a board", "sign_program", "add_sign"),
     Verb(("firmware", "keygen"), "tools.firmware", "make a signing key", "keygen", "add_keygen"),
     Verb(("calibrate", "camera", "solve"), "tools.calibrate.camera", "intrinsics from pictures of a board", "solve", "add_solve"),
+    Verb(("calibrate", "motor", "record"), "tools.calibrate.motor", "sweep every joint both ways, on a stand, at a tenth of the current", "record", "add_record"),
+    Verb(("calibrate", "motor", "solve"), "tools.calibrate.motor", "direction, gain, delay, play and travel of every joint", "solve", "add_solve"),
     Verb(("calibrate", "wheels", "record"), "tools.calibrate.wheels_record", "drive squares both ways and log wheels and gyro", "record", "add_record"),
     Verb(("calibrate", "wheels", "solve"), "tools.calibrate.wheels", "base and wheel diameters from a log of driving", "solve", "add_solve"),
     *(Verb(("calibrate", tool, "install"), "tools.calibrate.install", "put a result in force, or go back to the one before") for tool in RECORDED),

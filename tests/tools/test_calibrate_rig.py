@@ -4,10 +4,12 @@ import pytest
 
 pytest.importorskip("mujoco")
 
+from calibration.motor import judge_motor
 from calibration.wheels import solve_wheels
 from firmware_bridge.protocol import Mode
 from runtime.body import load_body
 from tools import companion
+from tools.calibrate.motor import sweep_one
 from tools.calibrate.rig import Aborted, TwinRig
 from tools.calibrate.wheel_log import read_wheels
 from tools.calibrate.wheels_record import squares, write_log
@@ -58,3 +60,53 @@ def test_what_stands_in_the_way_is_named_and_it_parks() -> None:
         rig.drive(wall, wall)
         rig.wait(20.0)
     assert not rig.twin.motors.enabled
+
+
+def obstruct(rig: TwinRig, joint: str) -> None:
+    """Something solid in a joint's way, a little beyond where it stands."""
+    model = rig.twin.model
+    index = model.joint(joint).id
+    if joint.startswith("wheel"):
+        rig.twin.motors.jam(BODY.joint_names.index(joint), True)
+        return
+    here = float(rig.twin.data.qpos[model.jnt_qposadr[index]])
+    model.jnt_limited[index] = 1
+    model.jnt_range[index] = here - 0.25, here + 0.25
+
+
+@pytest.mark.parametrize("joint", BODY.joint_names)
+def test_an_obstacle_in_a_joints_way_is_named_and_current_stays_low(joint: str) -> None:
+    rig = TwinRig(BODY, 4, stand=True)
+    rig.connect()
+    obstruct(rig, joint)
+    sweep = sweep_one(rig, joint)
+    assert sweep.blocked
+    limit = sweep.limit_a
+    assert abs(sweep.current_a).max() <= limit + 0.06  # a sensor's noise
+    (finding,) = judge_motor(sweep, None)
+    assert finding.level == "FAIL" and joint in finding.cause and "blocked" in finding.cause
+
+
+def test_the_motor_tool_from_sweep_to_report(tmp_path, capsys) -> None:
+    log, out, page = tmp_path / "m.csv", tmp_path / "m.json", tmp_path / "m.html"
+    assert companion.main(["calibrate", "motor", "record", "--out", str(log), "--seed", "2"]) == 0
+    code = companion.main(
+        ["calibrate", "motor", "solve", "--log", str(log), "--out", str(out), "--report", str(page)]
+    )
+    assert code == 0, capsys.readouterr().out
+    assert page.read_text().count("<svg") == 6
+    assert (
+        companion.main(
+            [
+                "calibrate",
+                "motor",
+                "install",
+                str(out),
+                "--serial",
+                "twin-2",
+                "--folder",
+                str(tmp_path / "c"),
+            ]
+        )
+        == 0
+    )

@@ -32,6 +32,7 @@ from tools.twin.twin import STEP_NS, Twin
 Floats = npt.NDArray[np.float64]
 PERIOD_NS = 10_000_000
 TTL_MS = 60
+REST = 80  # periods until the motors are off
 WAIT = 300  # periods for a session, a mode, a clock
 START_NS = 1_000_000_000
 
@@ -101,9 +102,9 @@ class Rig:
         """Wheel speeds from now on."""
         self._target[:2] = left_rad_s, right_rad_s
 
-    def aim(self, joint: str, rad: float) -> None:
-        """A joint's position from now on."""
-        self._target[self.names.index(joint)] = rad
+    def aim(self, joint: str, value: float) -> None:
+        """A joint's position [rad], or a wheel's speed [rad/s], from now on."""
+        self._target[self.names.index(joint)] = value
 
     @contextmanager
     def armed(self, mode: Mode = Mode.ACTIVE, joint: str = "") -> Iterator[None]:
@@ -117,7 +118,7 @@ class Rig:
         finally:
             self._mask = 0
             self.link.arm(self.now_ns, Mode.SAFE)
-            for _ in range(30):
+            for _ in range(REST):
                 self.now_ns = self._pump()
                 self.link.step(self.now_ns)
 
@@ -168,12 +169,15 @@ def _named(fault: Any) -> str:
 
 
 class TwinRig(Rig):
-    """The twin behind the firmware's core, in virtual time: as fast as the machine allows."""
+    """The twin behind the firmware's core, in virtual time: as fast as the machine allows.
 
-    def __init__(self, body: Body, seed: int) -> None:
+    On a `stand` its wheels turn in the air.
+    """
+
+    def __init__(self, body: Body, seed: int, stand: bool = False) -> None:
         table = body.limit_table()
         self.firmware = LockstepFirmware(table, uid=f"twin-{seed}".encode())
-        self.twin = Twin(body, seed, self.firmware.plant, CLEARED, start_ns=START_NS)
+        self.twin = Twin(body, seed, self.firmware.plant, CLEARED, start_ns=START_NS, stand=stand)
         self.made: Made = draw_made(self.twin)
         mismake(self.twin, self.made)
         self.released_at_ns = 0  # for tests: when the hold key is let go

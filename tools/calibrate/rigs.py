@@ -28,11 +28,11 @@ def add_rig(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def open_rig(args: argparse.Namespace, space: str) -> Iterator[Rig]:
-    """The twin, or the robot once somebody holds the key."""
+def open_rig(args: argparse.Namespace, space: str, stand: bool = False) -> Iterator[Rig]:
+    """The twin (on a stand, if asked), or the robot once somebody holds the key."""
     body = load_body(args.body)
     if not args.port:
-        rig: Rig = TwinRig(body, args.seed)
+        rig: Rig = TwinRig(body, args.seed, stand)
         rig.connect()
         yield rig
         return

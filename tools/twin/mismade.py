@@ -1,4 +1,4 @@
-"""A twin as a workshop builds it: wheels, track, camera mount and encoder zeros off by what is usual.
+"""A twin as a workshop builds it: wheels, track and camera mount off by what is usual.
 
 Only calibration drives such a specimen: the plain twin has the body file's geometry, as the policy
 and its figures were made with.
@@ -35,7 +35,6 @@ class Made:
     track_m: float
     camera_shift_m: Floats  # (3,) in the pitch frame
     camera_turn_rad: Floats  # (3,) rotation vector in the pitch frame
-    zero_rad: tuple[float, float]  # what the yaw and pitch encoders read too much
 
 
 def draw_made(twin: Twin) -> Made:
@@ -50,7 +49,6 @@ def draw_made(twin: Twin) -> Made:
         track_m=float(g.track_width_m * (1 + rng.normal(0, 0.01))),
         camera_shift_m=rng.normal(0, 0.003, 3),
         camera_turn_rad=rng.normal(0, 0.015, 3),
-        zero_rad=(float(rng.normal(0, 0.02)), float(rng.normal(0, 0.02))),
     )
 
 
