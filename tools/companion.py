@@ -53,6 +53,8 @@ VERBS = (
     Verb(("firmware", "build"), "tools.firmware", "build the MCU's program for this machine or a board", "build", "add_build"),
     Verb(("firmware", "sign"), "tools.firmware", "sign a program for a board", "sign_program", "add_sign"),
     Verb(("firmware", "keygen"), "tools.firmware", "make a signing key", "keygen", "add_keygen"),
+    Verb(("calibrate", "robot"), "tools.calibrate.robot", "all field calibrations in order, what is still good skipped, and a proof drive"),
+    Verb(("calibrate", "imu-static", "record"), "tools.calibrate.imu_record", "log the robot's own IMU at rest", "record", "add_record"),
     Verb(("calibrate", "camera", "solve"), "tools.calibrate.camera", "intrinsics from pictures of a board", "solve", "add_solve"),
     Verb(("calibrate", "motor", "record"), "tools.calibrate.motor", "sweep every joint both ways, on a stand, at a tenth of the current", "record", "add_record"),
     Verb(("calibrate", "motor", "solve"), "tools.calibrate.motor", "direction, gain, delay, play and travel of every joint", "solve", "add_solve"),

@@ -22,13 +22,16 @@ class Plot:
     picture: str
 
 
+Table = tuple[str, list[str], list[list[str]]]  # title, head, rows
+
+
 @dataclass(frozen=True)
 class Page:
     """What a tool adds to its verdict: a heading, plots, and tables (title, head, rows)."""
 
     title: str
     plots: list[Plot] = field(default_factory=list)
-    tables: list[tuple[str, list[str], list[list[str]]]] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
     inputs: list[str] = field(default_factory=list)  # files, in words
 
 

@@ -1,0 +1,59 @@
+"""`companion calibrate robot` on the twin: all steps, skipped when still good, resumed after trouble."""
+
+import json
+
+import pytest
+
+pytest.importorskip("mujoco")
+
+from calibration.store import read_record
+from tools import companion
+from tools.calibrate import robot
+
+
+def run(capsys, tmp_path, *more):
+    argv = [
+        "calibrate",
+        "robot",
+        "--work",
+        tmp_path / "w",
+        "--folder",
+        tmp_path / "c",
+        "--seed",
+        3,
+        "--json",
+        *more,
+    ]
+    code = companion.main([str(a) for a in argv])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_a_twin_is_calibrated_proved_and_then_left_alone(capsys, tmp_path) -> None:
+    code, verdict = run(capsys, tmp_path, "--report", tmp_path / "r.html")
+    assert code == 0, verdict["cause"]
+    assert verdict["result"] == {"imu-static": "PASS", "motor": "PASS", "wheels": "PASS"}
+    assert verdict["quality"]["proof_place_error_mm"] < 10
+    assert "Proof drive" in (tmp_path / "r.html").read_text()
+    assert read_record(tmp_path / "c", "twin-3", "wheels").verdict == "PASS"
+    (tmp_path / "c" / "twin-3.motor.json").unlink()  # as if it had been interrupted there
+    code, verdict = run(capsys, tmp_path)
+    assert verdict["result"] == {"imu-static": "skipped", "motor": "PASS", "wheels": "skipped"}
+
+
+def test_a_step_that_fails_ends_it_and_installs_nothing(capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(robot, "ORDER", ("motor", "wheels"))
+    from tools.calibrate import motor
+
+    sweep = motor.sweep_one
+
+    def blocked(rig, name):
+        rig.twin.model.jnt_limited[rig.twin.model.joint("head_yaw").id] = 1
+        rig.twin.model.jnt_range[rig.twin.model.joint("head_yaw").id] = -0.2, 0.2
+        return sweep(rig, name)
+
+    monkeypatch.setattr(motor, "sweep_one", blocked)
+    code, verdict = run(capsys, tmp_path)
+    assert code == 1
+    assert "head_yaw is blocked" in verdict["cause"]
+    assert verdict["result"] == {"motor": "FAIL"}
+    assert not list((tmp_path / "c").glob("*.json"))

@@ -1,0 +1,198 @@
+"""`companion calibrate robot`: the field tools in order, what is still good skipped, one verdict.
+
+Each step is the commands a tech would type (record, solve, install); so an interrupted run goes on
+by being run again, and every step's files lie in the work folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from calibration.errors import RecordError
+from calibration.store import read_record
+from calibration.verdict import Finding, Verdict, judged
+from runtime.body import load_body
+from tools.calibrate.finish import add_output, check_output, finish
+from tools.calibrate.install import age_days, read_verdict
+from tools.calibrate.page import Page, Plot, Table
+from tools.calibrate.proof import Proof, drive_square, judge_proof, plot_proof
+from tools.calibrate.rigs import add_rig, open_rig
+from tools.calibrate.table import TOOLS, quality_line
+from tools.calibrate.wheels_record import SPACE
+from tools.compose import calibration_folder
+
+TOOL = "robot"
+ORDER = ("imu-static", "motor", "wheels")
+LOGS = {"imu-static": ("--imu", "csv"), "motor": ("--log", "csv"), "wheels": ("--log", "csv")}
+
+
+@dataclass
+class Done:
+    """What came of one step."""
+
+    tool: str
+    state: str  # skipped | PASS | MARGINAL | FAIL
+    said: str
+    seconds: float = 0.0
+    findings: list[Finding] = field(default_factory=list)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options."""
+    add = parser.add_argument
+    add(
+        "--work",
+        type=Path,
+        default=Path("calibration-work"),
+        metavar="DIR",
+        help="recordings, results and reports of each step (default calibration-work)",
+    )
+    add(
+        "--folder",
+        type=Path,
+        metavar="DIR",
+        help="where calibrations are installed (default: this robot's)",
+    )
+    add("--again", action="store_true", help="do all steps, those too that are still good")
+    add("--accept-marginal", action="store_true", help="install MARGINAL results too")
+    add_rig(parser)
+    add_output(parser)  # fmt: skip
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run what is due, drive the proof, end in one verdict."""
+    check_output(args)
+    args.work.mkdir(parents=True, exist_ok=True)
+    folder = args.folder or calibration_folder()
+    serial = _serial(args)
+    done = []
+    for tool in ORDER:
+        step = _step(args, folder, serial, tool)
+        done.append(step)
+        _say(args, f"{step.tool}: {step.state}, {step.said} ({step.seconds:.0f} s)")
+        if step.state == "FAIL":
+            break
+    proof = None if any(s.state == "FAIL" for s in done) else _prove(args, folder, serial)
+    findings = [f for s in done for f in s.findings]
+    if proof is not None:
+        findings += judge_proof(proof)
+    verdict = judged(TOOL, _result(done), _quality(done, proof), findings, "", serial, "drive", "every field calibration is in force and the proof drive held")  # fmt: skip
+    return finish(args, verdict, lambda: _page(args, verdict, done, proof))
+
+
+def _say(args: argparse.Namespace, text: str) -> None:
+    if not args.json:
+        print(text, flush=True)
+
+
+def _serial(args: argparse.Namespace) -> str:
+    if not args.port:
+        return f"twin-{args.seed}"
+    with open_rig(args, "") as rig:
+        return rig.connect()
+
+
+def _step(args: argparse.Namespace, folder: Path, serial: str, tool: str) -> Done:
+    """Skip, or record, solve and install one tool."""
+    good = None if args.again else _still_good(folder, serial, tool)
+    if good:
+        return Done(tool, "skipped", good)
+    began = time.monotonic()
+    flag, suffix = LOGS[tool]
+    log = args.work / f"{tool}.{suffix}"
+    out, report = args.work / f"{tool}.json", args.work / f"{tool}.html"
+    where = ["--seed", str(args.seed), "--body", args.body] + (["--port", args.port] if args.port else [])  # fmt: skip
+    out.unlink(missing_ok=True)
+    recorded = _command(args, "calibrate", tool, "record", "--out", str(log), *where)
+    if recorded and not log.is_file():
+        cause = Finding("FAIL", f"{tool} was not recorded", "see the message above, and run `companion calibrate robot` again: it goes on here")  # fmt: skip
+        return Done(tool, "FAIL", cause.cause, time.monotonic() - began, [cause])
+    _command(args, "calibrate", tool, "solve", flag, str(log), "--out", str(out), "--report", str(report))  # fmt: skip
+    if not out.is_file():
+        cause = Finding("FAIL", f"{tool} could not be solved", "see the message above")
+        return Done(tool, "FAIL", cause.cause, time.monotonic() - began, [cause])
+    verdict = read_verdict(out)
+    return _installed(args, folder, serial, verdict, time.monotonic() - began)
+
+
+def _installed(args: argparse.Namespace, folder: Path, serial: str, verdict: Verdict, seconds: float) -> Done:  # fmt: skip
+    said = quality_line(TOOLS[verdict.tool], verdict.quality) or verdict.cause
+    findings = [Finding(f["level"], f"{verdict.tool}: {f['cause']}", f["next"]) for f in verdict.findings]  # type: ignore[arg-type] # fmt: skip
+    if verdict.verdict == "PASS" or (verdict.verdict == "MARGINAL" and args.accept_marginal):
+        accept = ["--accept-marginal"] if args.accept_marginal else []
+        code = _command(args, "calibrate", verdict.tool, "install", str(args.work / f"{verdict.tool}.json"), "--serial", serial, "--folder", str(folder), *accept)  # fmt: skip
+        if code:
+            findings.append(Finding("FAIL", f"{verdict.tool} could not be installed", "see the message above"))  # fmt: skip
+            return Done(verdict.tool, "FAIL", said, seconds, findings)
+    else:
+        said = f"{verdict.cause}; {verdict.next} (not installed)"
+    return Done(verdict.tool, verdict.verdict, said, seconds, findings)
+
+
+def _command(args: argparse.Namespace, *words: str) -> int:
+    """A command of ours, its stdout kept quiet: the step's own line says what came of it."""
+    import contextlib
+    import io
+
+    from tools import companion
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        return companion.main(list(words))
+
+
+def _still_good(folder: Path, serial: str, tool: str) -> str:
+    """Why a step can be skipped; empty: it cannot."""
+    try:
+        record = read_record(folder, serial, tool)
+        age = age_days(record)
+    except (RecordError, ValueError):
+        return ""
+    left = TOOLS[tool].due_days - age
+    if record.verdict != "PASS" or left <= 0:
+        return ""
+    return f"still good for {left:.0f} days"
+
+
+def _prove(args: argparse.Namespace, folder: Path, serial: str) -> Proof | None:
+    """The proof drive, with what is in force; None without calibrated wheels."""
+    try:
+        wheels = read_record(folder, serial, "wheels").result
+    except RecordError:
+        return None
+    try:
+        bias = float(read_record(folder, serial, "imu-static").result["gyro"]["bias"][2])
+    except (RecordError, KeyError, TypeError):
+        bias = 0.0
+    body = load_body(args.body)
+    diameter = wheels.get("wheel_diameters_m")
+    mean = sum(diameter) / 2 if diameter else 2 * body.geometry.wheel_radius_m
+    with open_rig(args, SPACE) as rig:
+        return drive_square(
+            rig, mean, wheels["base_over_diameter"], wheels["right_over_left"], bias
+        )
+
+
+def _result(done: list[Done]) -> dict[str, Any]:
+    return {step.tool: step.state for step in done}
+
+
+def _quality(done: list[Done], proof: Proof | None) -> dict[str, Any]:
+    out: dict[str, Any] = {"minutes": sum(s.seconds for s in done) / 60}
+    if proof is not None:
+        out["proof_heading_error_deg"] = proof.heading_error_rad * 57.29577951308232
+        if proof.has_truth:
+            out["proof_place_error_mm"] = proof.place_error_m * 1e3
+    return out
+
+
+def _page(args: argparse.Namespace, verdict: Verdict, done: list[Done], proof: Proof | None) -> Page:  # fmt: skip
+    plots: list[Plot] = [] if proof is None else [plot_proof(proof)]
+    rows = [[s.tool, s.state, s.said, f"{s.seconds:.0f} s"] for s in done]
+    rows += [[t, "not done", "a step before it failed", ""] for t in ORDER[len(done) :]]
+    table: Table = ("Steps", ["tool", "state", "what came of it", "took"], rows)
+    reports = [str(args.work / f"{s.tool}.html") for s in done if s.state != "skipped"]
+    return Page(f"Robot {verdict.device}", plots, [table], inputs=reports)
