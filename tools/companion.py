@@ -56,6 +56,8 @@ VERBS = (
     Verb(("calibrate", "robot"), "tools.calibrate.robot", "all field calibrations in order, what is still good skipped, and a proof drive"),
     Verb(("calibrate", "imu-static", "record"), "tools.calibrate.imu_record", "log the robot's own IMU at rest", "record", "add_record"),
     Verb(("calibrate", "camera", "solve"), "tools.calibrate.camera", "intrinsics from pictures of a board", "solve", "add_solve"),
+    Verb(("calibrate", "head", "record"), "tools.calibrate.head", "look at a fixed board from many poses of the head", "record", "add_record"),
+    Verb(("calibrate", "head", "solve"), "tools.calibrate.head", "where the camera sits on the head", "solve", "add_solve"),
     Verb(("calibrate", "motor", "record"), "tools.calibrate.motor", "sweep every joint both ways, on a stand, at a tenth of the current", "record", "add_record"),
     Verb(("calibrate", "motor", "solve"), "tools.calibrate.motor", "direction, gain, delay, play and travel of every joint", "solve", "add_solve"),
     Verb(("calibrate", "wheels", "record"), "tools.calibrate.wheels_record", "drive squares both ways and log wheels and gyro", "record", "add_record"),

@@ -75,6 +75,7 @@ def mismake(twin: Twin, made: Made) -> None:
     quaternion = np.zeros(4)
     mujoco.mju_mat2Quat(quaternion, turn.ravel())
     model.site_quat[site] = quaternion
+    model.site_sameframe[site] = 0  # else MuJoCo takes the head's own axes
     model.opt.noslip_iterations = NOSLIP
     corner = ROOM_HALF_M - 0.5
     for walker in twin.people.walkers:
