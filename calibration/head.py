@@ -26,6 +26,9 @@ HEAD_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0
 STD_M, STD_RAD = 0.003, 0.005
 HALVES_M, HALVES_RAD = 0.006, 0.0105
 HELD_OUT_PX = 0.6
+SLANTED = (
+    1.6  # corners of slanted squares are off alike in all poses, by what the twin's mounts showed
+)
 SPAN_RAD = 0.35  # 20 degrees of either axis
 
 
@@ -109,15 +112,29 @@ def _fit(poses: list[Pose], chain: Chain, model: str, lens: Floats) -> tuple[Flo
     residuals = _errors(found.x, poses, chain, model, lens)
     free = max(1, sum(r.size for r in residuals) - 12)
     scale = sum(float((r**2).sum()) for r in residuals) / free
-    scores, at = [], 0
-    for r in residuals:  # corners of one view share its blur: views err as wholes
-        scores.append(found.jac[at : at + r.size].T @ r.ravel())
-        at += r.size
     inverse = np.linalg.pinv(found.jac.T @ found.jac)
-    robust = inverse @ np.array(scores).T @ np.array(scores) @ inverse * len(poses) / max(1, len(poses) - 2)  # fmt: skip
     plain = inverse * scale
+    robust = inverse @ _meat(poses, found.jac, residuals) @ inverse
     factor = max(1.0, float(np.trace(robust[:6, :6]) / max(np.trace(plain[:6, :6]), 1e-30)))
-    return found.x, plain * factor, residuals
+    return found.x, plain * factor * SLANTED**2, residuals
+
+
+def _meat(poses: list[Pose], jac: Floats, residuals: list[Floats]) -> Floats:
+    """Scores squared, of views and of corners as wholes: two-way clusters (Cameron et al. 2011).
+
+    A picture's blur moves all its corners alike; a slanted square moves one corner alike in all.
+    """
+    scores = jac.reshape(-1, 2, jac.shape[1]) * np.concatenate(residuals)[:, :, None]
+    each = scores.sum(1)
+    views = np.repeat(np.arange(len(poses)), [len(r) for r in residuals])
+    points = np.concatenate([p.view.points for p in poses])
+    corners = np.unique(points, axis=0, return_inverse=True)[1].ravel()
+    out = np.zeros((jac.shape[1], jac.shape[1]))
+    for group in (views, corners):
+        sums = np.zeros((group.max() + 1, jac.shape[1]))
+        np.add.at(sums, group, each)
+        out += sums.T @ sums * len(sums) / max(1, len(sums) - 1)
+    return out
 
 
 def _errors(x: Floats, poses: list[Pose], chain: Chain, model: str, lens: Floats) -> list[Floats]:

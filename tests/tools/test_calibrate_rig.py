@@ -1,5 +1,7 @@
 """Calibration that moves: the twin behind the real firmware core, guarded, its truth known."""
 
+import json
+
 import pytest
 
 pytest.importorskip("mujoco")
@@ -110,3 +112,35 @@ def test_the_motor_tool_from_sweep_to_report(tmp_path, capsys) -> None:
         )
         == 0
     )
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_the_head_tool_finds_where_the_twins_camera_sits(tmp_path, capsys, seed: int) -> None:
+    folder, out = tmp_path / "h", tmp_path / "h.json"
+    assert (
+        companion.main(["calibrate", "head", "record", "--out", str(folder), "--seed", str(seed)])
+        == 0
+    )
+    code = companion.main(
+        ["calibrate", "head", "solve", "--record", str(folder), "--out", str(out)]
+    )
+    assert code == 0, capsys.readouterr().out
+    result = json.loads(out.read_text())["result"]
+    made = TwinRig(BODY, seed).made
+    assert result["camera_shift_m"] == pytest.approx(made.camera_shift_m, abs=3e-3)
+    assert result["camera_turn_rad"] == pytest.approx(made.camera_turn_rad, abs=0.3 / 57.3)
+    assert companion.main(["calibrate", "head", "record", "--out", str(folder)]) == 2  # not over it
+    (folder / "poses.csv").write_text("file,head_yaw\n00.png,0\n")
+    assert companion.main(["calibrate", "head", "solve", "--record", str(folder)]) == 1
+
+
+def test_a_joint_that_is_held_ends_the_heads_recording(tmp_path, monkeypatch) -> None:
+    class Held(TwinRig):
+        def __init__(self, *args) -> None:
+            super().__init__(*args)
+            obstruct(self, "head_yaw")
+
+    monkeypatch.setattr("tools.calibrate.rigs.TwinRig", Held)
+    folder = tmp_path / "h"
+    assert companion.main(["calibrate", "head", "record", "--out", str(folder)]) == 1
+    assert not (folder / "poses.csv").exists()

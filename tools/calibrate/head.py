@@ -75,7 +75,7 @@ def record(args: argparse.Namespace) -> int:
 
 def _look_around(rig: Rig, shutter: Shutter, folder: Path) -> list[str]:
     """One picture per pose, the head at rest; one joint at a time at a tenth of the current."""
-    rows = []
+    rows: list[str] = []
     step = Step("looking around", len(YAWS_RAD) * len(PITCHES_RAD))
     home = rig.advance().position_rad.copy()
     for i, yaw in enumerate(YAWS_RAD):

@@ -7,6 +7,7 @@ by being run again, and every step's files lie in the work folder.
 from __future__ import annotations
 
 import argparse
+import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,8 +27,13 @@ from tools.calibrate.wheels_record import SPACE
 from tools.compose import calibration_folder
 
 TOOL = "robot"
-ORDER = ("imu-static", "motor", "wheels")
-LOGS = {"imu-static": ("--imu", "csv"), "motor": ("--log", "csv"), "wheels": ("--log", "csv")}
+ORDER = ("imu-static", "motor", "head", "wheels")
+LOGS = {  # how `solve` takes what `record` left, and its name in the work folder
+    "imu-static": ("--imu", "imu-static.csv"),
+    "motor": ("--log", "motor.csv"),
+    "head": ("--record", "head"),
+    "wheels": ("--log", "wheels.csv"),
+}
 
 
 @dataclass
@@ -57,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where calibrations are installed (default: this robot's)",
     )
+    add("--camera", default="", metavar="DEVICE", help="the head's camera (default: the twin's)")
     add("--again", action="store_true", help="do all steps, those too that are still good")
     add("--accept-marginal", action="store_true", help="install MARGINAL results too")
     add_rig(parser)
@@ -102,13 +109,17 @@ def _step(args: argparse.Namespace, folder: Path, serial: str, tool: str) -> Don
     if good:
         return Done(tool, "skipped", good)
     began = time.monotonic()
-    flag, suffix = LOGS[tool]
-    log = args.work / f"{tool}.{suffix}"
+    flag, name = LOGS[tool]
+    log = args.work / name
+    if log.is_dir():  # of a run before: what is recorded anew is not mixed with it
+        shutil.rmtree(log)
     out, report = args.work / f"{tool}.json", args.work / f"{tool}.html"
-    where = ["--seed", str(args.seed), "--body", args.body] + (["--port", args.port] if args.port else [])  # fmt: skip
+    where = ["--seed", str(args.seed), "--body", args.body]
+    where += ["--port", args.port] if args.port else []
+    where += ["--camera", args.camera] if args.camera and tool == "head" else []
     out.unlink(missing_ok=True)
     recorded = _command(args, "calibrate", tool, "record", "--out", str(log), *where)
-    if recorded and not log.is_file():
+    if recorded and not log.is_file():  # motor records what blocked it, too
         cause = Finding("FAIL", f"{tool} was not recorded", "see the message above, and run `companion calibrate robot` again: it goes on here")  # fmt: skip
         return Done(tool, "FAIL", cause.cause, time.monotonic() - began, [cause])
     _command(args, "calibrate", tool, "solve", flag, str(log), "--out", str(out), "--report", str(report))  # fmt: skip
