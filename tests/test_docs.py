@@ -53,6 +53,14 @@ DRY = {
     "companion firmware keygen": "companion firmware keygen --help",
     "cp firmware_bridge": "cp {root}/firmware_bridge{rest}",
     "companion calibrate camera": "companion calibrate camera solve --help",
+    "companion calibrate robot": "companion calibrate robot --help",  # test_calibrate_robot.py
+    "companion calibrate wheels": "companion calibrate wheels solve --help",  # and the others', too
+    "companion calibrate motor": "companion calibrate motor solve --help",
+    "companion calibrate head": "companion calibrate head solve --help",
+    "companion calibrate imu-multi": "companion calibrate imu-multi solve --help",
+    "companion calibrate imu-allan": "companion calibrate imu-allan solve --help",
+    "companion calibrate cam-imu": "companion calibrate cam-imu solve --help",
+    "companion calibrate convert": "companion calibrate convert --help",
     # long
     "companion model train": "companion model train --help",
     "companion model evaluate": "companion model evaluate --help",  # test_cli.py runs one

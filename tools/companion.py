@@ -95,7 +95,11 @@ GROUPS = {
     "log": "the black box",
     "config": "configuration",
 }
-GROUPS |= {f"calibrate {tool.name}": tool.help for tool in TOOLS.values()}
+GROUPS |= {
+    f"calibrate {tool.name}": tool.help
+    for tool in TOOLS.values()
+    if any(verb.words[:2] == ("calibrate", tool.name) and verb.words[2:] for verb in VERBS)
+}
 
 
 def build_parser(argv: list[str]) -> argparse.ArgumentParser:

@@ -36,11 +36,9 @@ TOOLS = {
         Tool("motor", "field", 2, 365, "zero, travel, backlash, delay and gain of each joint", ("travel_error_percent",), "mcu"),
         Tool("wheels", "field", 3, 180, "wheel ratio and base over diameter", ("heading_held_out_deg",), "mcu"),
         Tool("head", "field", 2, 365, "where the camera sits on the head", ("held_out_mm", "held_out_deg"), "camera"),
-        Tool("latency", "field", 0.5, 180, "delays from command to encoder, gyro and picture", ("halves_ms",), "mcu"),
-        Tool("watch", "automatic", 0, 0, "drift of what is installed, while it drives", (), "mcu"),
     )
 }  # fmt: skip
-RECORDED = tuple(t for t in TOOLS if t not in ("target", "watch"))  # those that install something
+RECORDED = tuple(t for t in TOOLS if t not in ("target", "camera-quick"))  # these install something
 
 
 def quality_line(tool: Tool, quality: dict[str, object]) -> str:
