@@ -121,6 +121,10 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(schedule.seed)
         self.update = 0
 
+    def lengthen(self, schedule: Schedule, weights: Weights) -> None:
+        """Go on with another schedule, counted from zero: longer sequences teach longer memory."""
+        self.schedule, self.weights, self.update = schedule, weights, 0
+
     def step(self, episodes: Episodes) -> dict[str, float]:
         """One update on one random batch; the loss's parts."""
         for group in self.optimiser.param_groups:

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from models.export import write_bundle
+from models.losses import Weights
 from models.manifest import Training
 from models.since import Senses
 from models.training import (
@@ -38,6 +39,9 @@ from tools.train.signing import development_key, resign
 EXPERT_SEED = 1_000_000
 AGGREGATION_SEED = 5_000_000
 ROOT = Path(__file__).parents[2]
+LONG = 2
+LONG_RATE = 4e-4
+LONG_WEIGHTS = Weights(unseen=1.0, person=12.0, open_steps=20)
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class TrainSettings:
     body: str = "companion"
     episodes: int = 400
     updates: tuple[int, ...] = (9000, 6000)  # first round, then one per aggregation
+    long_updates: int = 8000  # on sequences of LONG times the length, for what is out of sight
     decoder_updates: int = 2500  # of the decoder alone, after the world model
     aggregate: int = 120  # episodes per aggregation round
     policy_rounds: int = 3  # aggregation rounds of the policy alone, on the frozen world model
@@ -96,6 +101,7 @@ def train(settings: TrainSettings, say: Callable[[str], None]) -> Path:
             say(f"round {round_number}: {episodes.count} episodes of {episodes.length} frames")
             progress = Progress(settings.work / "losses", schedule.updates, trainer.update, say)
             trainer.train(episodes, until, checkpoint, progress)
+    _long(settings, trainer, files, say)
     _decoder(settings, trainer, files, say)
     unseen = _policy_rounds(settings, trainer, files, say)
     if unseen:
@@ -106,6 +112,31 @@ def train(settings: TrainSettings, say: Callable[[str], None]) -> Path:
     levels = measure(str(settings.out), settings.undisturbed, settings.pool, say)
     resign(settings.out, lambda fields: fields.update(surprise=levels))
     return settings.out
+
+
+def _long(
+    settings: TrainSettings, trainer: Trainer, files: list[Path], say: Callable[[str], None]
+) -> None:
+    """Longer sequences in smaller batches: somebody hidden for two seconds is still somewhere."""
+    if not settings.long_updates:
+        return
+    schedule = replace(
+        trainer.schedule,
+        updates=settings.long_updates,
+        batch=max(1, settings.batch // LONG),
+        length=settings.length * LONG,
+        rate=LONG_RATE,
+        decay_from=0.3,
+    )
+    trainer.lengthen(schedule, LONG_WEIGHTS)
+    checkpoint = settings.work / "long.pt"
+    if checkpoint.is_file():
+        trainer.load(checkpoint)
+    if trainer.update < schedule.updates:
+        episodes = Episodes(files)
+        say(f"long sequences: {episodes.count} episodes, from update {trainer.update}")
+        progress = Progress(settings.work / "long", schedule.updates, trainer.update, say)
+        trainer.train(episodes, schedule.updates, checkpoint, progress)
 
 
 def _decoder(
