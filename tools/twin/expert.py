@@ -30,13 +30,14 @@ PATIENCE_S, PATIENCE_LOOKING_S = 2.0, 1.0  # unseen that long: it searches
 PATIENCE_BEHIND_S = 4.0  # something stands between: they come out of there, most likely
 LOOKING_RAD = 0.45  # the camera points at where the target should be
 GO_LOOK_S, GO_LOOK_M = 6.0, 0.5  # it goes to the last sight for so long, and so near
+SIDE_RAD = 0.1  # the head is turned to a side
 SEARCH_TURN_RAD_S, SEARCH_LEAD_RAD, SEARCH_M, SEARCH_REACH_M = 1.2, 0.5, 2.0, 0.15
 AIM_SHARE = 0.6  # of the shirt's elevation: keeps face and floor in view
 SHIRT_M, LOOK_M = 1.0, 1.1
 PULL_1_S = 1.3  # speed per metre of distance error
 FOLLOW_SHARE = 0.5  # of the person's own velocity, fed forward
-VIEW_M, VIEW_M_S = 0.3, 0.5  # tall things nearer to the line of sight push it aside, so much
-VIEW_AHEAD_S = 0.8  # the line to where the person will be by then
+VIEW_M, VIEW_M_S = 0.45, 0.8  # tall things nearer to the line of sight push it aside, so much
+VIEW_AHEAD_S = 1.2  # the line to where the person will be by then
 ROUND_M = 0.7  # following somebody out of sight: as near as this, for a look around the corner
 TALL_M = 1.0  # hides a person from the camera
 SPEED_MAX_M_S, TURN_MAX_RAD_S = 0.6, 2.2
@@ -106,6 +107,9 @@ class Expert:
                 self.searching = math.copysign(1.0, self._bearing)
                 self._goes = True
         else:
+            # The way the head leads already: a learner feels that, and need not remember a choice.
+            if abs(self._head_yaw) > SIDE_RAD:
+                self.searching = math.copysign(1.0, self._head_yaw)
             unseen_s = (twin.now_ns - self._seen_ns) / 1e9
             self._goes = self._goes and unseen_s < GO_LOOK_S and self._distance > GO_LOOK_M
 
