@@ -141,7 +141,7 @@ class Expert:
             self._x + self._toward[0] * self._distance,
             self._y + self._toward[1] * self._distance,
         )
-        behind = any(_beside(o, (self._x, self._y), there)[0] < 0 for o in self._tall)
+        behind = any(beside(o, (self._x, self._y), there)[0] < 0 for o in self._tall)
         return PATIENCE_BEHIND_S if behind else PATIENCE_LOOKING_S
 
     def _sense(self) -> None:
@@ -211,7 +211,7 @@ class Expert:
         )
         fx = fy = 0.0
         for o in self._tall:
-            gap, side = _beside(o, here, there)
+            gap, side = beside(o, here, there)
             push = side * VIEW_M_S * min(1.0, max(0.0, (VIEW_M - gap) / VIEW_M))
             fx, fy = fx + push * uy, fy - push * ux
         size = math.hypot(fx, fy)
@@ -362,7 +362,7 @@ def _long_thing(o: Obstacle, x: float, y: float) -> Thing:
     return _thing(dx, dy, RING_RADIUS_M, REACH_M)
 
 
-def _beside(
+def beside(
     o: Obstacle, here: tuple[float, float], there: tuple[float, float]
 ) -> tuple[float, float]:
     """How far an obstacle's hull stands off a line of sight [m], and on which side (left: 1).
