@@ -33,6 +33,7 @@ class Weights:
     near: float = 40.0
     sense: float = 30.0
     person: float = 8.0
+    unseen: float = 0.3  # of a person who is not seen, against one who is
     bump: float = 2.0
     reward: float = 5.0
     prior: float = 1.0
@@ -140,7 +141,7 @@ def _heads(
     x = world.trunk(belief)
     return {
         "sense": w.sense * _sense_loss(world.sense(x), batch),
-        "person": w.person * person_loss(world.person(x), batch),
+        "person": w.person * person_loss(world.person(x), batch, w.unseen),
         "near": w.near * near_loss(world.near(x), batch),
         "bump": w.bump * F.binary_cross_entropy_with_logits(world.bump(x)[..., 0], batch["bump"]),
         "reward": w.reward * _reward_loss(world, x, batch, g),
@@ -180,15 +181,15 @@ def _sense_loss(out: Tensor, batch: Batch) -> Tensor:
     return (error * present).sum(-1).mean()
 
 
-def person_loss(raw: Tensor, batch: Batch) -> Tensor:
-    """Per hue: seen, where (Gaussian NLL; unseen people count a third), how long not seen."""
+def person_loss(raw: Tensor, batch: Batch, unseen: float) -> Tensor:
+    """Per hue: seen, where (Gaussian NLL; people not seen count `unseen`), how long not seen."""
     seen, present = batch["person_seen"], batch["person_present"]
     out = raw.reshape(*raw.shape[:-1], seen.shape[-1], PERSON_FIELDS)
     loss = F.binary_cross_entropy_with_logits(out[..., 0], seen, reduction="none").sum(-1)
     log_sigma = out[..., 3].clamp(-4, 2)
     squared = ((out[..., 1:3] - batch["person_xy"]) ** 2).sum(-1)
     nll = 0.5 * squared * torch.exp(-2 * log_sigma) + 2 * log_sigma
-    weight = present * (0.3 + 0.7 * seen)
+    weight = present * (unseen + (1 - unseen) * seen)
     since = (out[..., 4] - batch["person_since"]).square().sum(-1)
     return ((loss + since + (nll * weight).sum(-1)) * batch["mask"][:, None, 0]).mean()
 

@@ -120,6 +120,12 @@ class Trainer:
         self.optimiser = torch.optim.Adam(self.parameters, lr=schedule.rate, eps=1e-5)
         self.generator = torch.Generator().manual_seed(schedule.seed)
         self.update = 0
+        self.before = 0  # updates of schedules that went before
+
+    def lengthen(self, schedule: Schedule, weights: Weights) -> None:
+        """Go on with another schedule, counted from zero: longer sequences teach longer memory."""
+        self.before += self.update
+        self.schedule, self.weights, self.update = schedule, weights, 0
 
     def step(self, episodes: Episodes) -> dict[str, float]:
         """One update on one random batch; the loss's parts."""

@@ -100,9 +100,18 @@ class World:
         return found
 
     def imagine(
-        self, beliefs: Float32, action: Float32, skill: int = 0, goal: Float32 = NO_GOAL
+        self,
+        beliefs: Float32,
+        action: Float32,
+        skill: int = 0,
+        goal: Float32 = NO_GOAL,
+        draws: npt.NDArray[np.int64] | None = None,
     ) -> Imagined:
-        """One sampled step of N beliefs (N,B) or (B,) under actions (N,A) or (A,)."""
+        """One sampled step of N beliefs (N,B) or (B,) under actions (N,A) or (A,).
+
+        Rows with the same number in `draws` (N,) share their noise, so that they differ by what was
+        done alone (common random numbers).
+        """
         inputs = self._imagine.inputs
         inputs["belief"][...] = beliefs
         inputs["action"][...] = action
@@ -115,6 +124,8 @@ class World:
         np.negative(np.log(exponential, out=exponential), out=noise[:, :gumbels])  # Gumbel(0, 1)
         normals = (len(noise), noise.shape[1] - gumbels)
         noise[:, gumbels:] = self._noise.standard_normal(normals, np.float32)
+        if draws is not None:
+            noise[...] = noise[draws]
         self._imagine.run()
         out = self._imagine.outputs
         person = out["person"].reshape(len(noise), -1, len(PERSON_FIELDS))

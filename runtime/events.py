@@ -63,6 +63,8 @@ class Event(IntEnum):
     BAD_NUMBERS = 41
     DISARMED = 42
     MCU_SAYS = 43
+    DRIVE_SURPRISE = 44
+    VIBRATION = 45
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,8 @@ EVENTS: dict[Event, Row] = {
     Event.DIVERGENCE: R(E.SLOW, "the world is not as expected ({0:.1f} nats)", "goes away as the model adapts; else drive by hand"),
     Event.IMAGE_SURPRISE: R(E.SLOW, "the picture is not as expected ({0:.4f})", "goes away as the model adapts"),
     Event.IMU_SURPRISE: R(E.SLOW, "the motion felt is not as expected ({0:.2f})", "was the robot pushed or lifted?"),
+    Event.DRIVE_SURPRISE: R(E.SLOW, "the wheels do not turn as they were told (off by {0:.0%} of full speed)", "is something pushing, or in the wheels?"),
+    Event.VIBRATION: R(E.SLOW, "knocks or shaking of {0:.1f} m/s^2", "is the floor slippery or uneven, or did it hit something?"),
     Event.RARE_STATE: R(E.SLOW, "a situation the model has hardly seen ({0:.2f})", "drive by hand to a known place"),
     Event.PROCESS_DIED: R(E.HOLD, "the process {text} died", "it is restarted; see the log"),
     Event.PROCESS_BACK: R(E.NOTE, "the process {text} is back"),
@@ -128,6 +132,8 @@ SURPRISE_EVENTS = {
     "image_error": Event.IMAGE_SURPRISE,
     "imu_error": Event.IMU_SURPRISE,
     "odometry": Event.SLIP,
+    "drive": Event.DRIVE_SURPRISE,
+    "vibration": Event.VIBRATION,
     "rarity": Event.RARE_STATE,
     "frozen": Event.CAMERA_FROZEN,
     "dark": Event.CAMERA_DARK,

@@ -1,10 +1,12 @@
 """Foresight: the policy proposes, the world model tries variations of it, the best is a correction.
 
 Once per frame: roll the policy out in imagination (its nominal actions), vary them, imagine every
-candidate over the horizon, and score it by reward and bumps foreseen. What the best candidates want
-otherwise than the nominal is published as a correction that the controller adds to the policy's
-action, which keeps its own 100 Hz feedback. One iteration of the cross-entropy method (Rubinstein
-1999) around a policy, as TD-MPC2 (Hansen et al. 2024) seeds its search; never a plan from noise.
+candidate over the horizon, and score it by reward and bumps foreseen. The best few are imagined
+again, many times, beside the nominal and under the same noise as it: only what is better beyond
+doubt displaces the policy's own plan, for the best of many single draws is luck. What the winner
+wants otherwise than the nominal is published as a correction that the controller adds to the
+policy's action, which keeps its own 100 Hz feedback; its rest is a candidate of the next frame. The
+search starts from a policy, as TD-MPC2 (Hansen et al. 2024) seeds its own; never from noise.
 """
 
 from __future__ import annotations
@@ -38,8 +40,9 @@ class Search:
     bump_cost: float = 6.0
     near_cost: float = 0.3
     near_from: float = 0.75  # of nearness: 0.3 m from the body
-    margin: float = 0.05  # a correction must be worth this much, or the policy is left alone
-    elite_share: float = 0.1
+    margin: float = 0.02  # a correction must be worth this much, or the policy is left alone
+    finalists: int = 4  # with the nominal: what is imagined again
+    doubt: float = 2.0  # standard errors of the paired gain that it must exceed
 
 
 class Foresight:
@@ -61,6 +64,7 @@ class Foresight:
         self._full_m_s = body.geometry.wheel_radius_m * layout.joints[0].velocity_max_rad_s
         self._rows = world.candidates
         self._nominal = np.zeros((search.horizon, layout.action_size), np.float32)
+        self._left: Float32 | None = None  # what the last winner would do next, less the nominal
         self.correction: Float32 = np.zeros(layout.action_size, np.float32)
         self.gain = 0.0  # how much better than the policy's own the correction is foreseen to be
 
@@ -81,13 +85,19 @@ class Foresight:
             return self.correction  # the policy alone
         goals = self._roll_policy(belief, proprio, imu, skill, goal)
         varied = self._vary()
-        score = self._score(belief, varied, skill, goals)
-        best = np.argsort(score)[::-1][: max(1, round(s.elite_share * len(score)))]
-        self.gain = float(score[best].mean() - score[0])
-        if self.gain > s.margin and 0 not in best:
-            self.correction[:] = varied[best, 0].mean(0) - self._nominal[0]
-        else:
-            self.correction[:] = 0
+        score = self._values(belief, varied, skill, goals, self._rows // len(varied)).mean(1)
+        best = np.argsort(score[1:])[::-1][: s.finalists - 1] + 1
+        again = varied[np.concatenate([[0], best])]
+        value = self._values(belief, again, skill, goals, self._rows // len(again))
+        gains = value[1:] - value[:1]  # paired: row for row the same noise
+        sure = gains.mean(1) - s.doubt * gains.std(1) / np.sqrt(gains.shape[1])
+        winner = int(sure.argmax())
+        self.gain = float(gains.mean(1)[winner])
+        self.correction[:], self._left = 0, None
+        if sure[winner] > 0 and self.gain > s.margin:
+            otherwise = again[1 + winner] - self._nominal
+            self.correction[:] = otherwise[0]
+            self._left = np.concatenate([otherwise[1:], otherwise[-1:]])
         return self.correction
 
     def _roll_policy(
@@ -128,32 +138,39 @@ class Foresight:
         if s.candidates > 2:
             varied[1, :, :2] = 0
             varied[2, :, :2] = 0.5 * self._nominal[:, :2]
+        if s.candidates > 3 and self._left is not None:
+            varied[3] = self._nominal + self._left
         return np.clip(varied, -1, 1, out=varied)
 
-    def _score(
-        self, belief: Float32, varied: Float32, skill: int, goals: list[Float32]
+    def _values(
+        self, belief: Float32, varied: Float32, skill: int, goals: list[Float32], samples: int
     ) -> npt.NDArray[np.float64]:
-        """(C,) mean discounted reward less what bumps and nearness cost, over sampled rollouts."""
-        count, rows = len(varied), self._rows
-        samples = max(1, rows // count)
-        picked = np.repeat(np.arange(count), samples)
-        total = np.zeros(count)
+        """(C,S) discounted reward less what bumps and nearness cost, per candidate and draw."""
+        rows, samples = self._rows, max(1, samples)
+        picked = np.repeat(np.arange(len(varied)), samples)
+        drawn = np.tile(np.arange(samples), len(varied))
+        values = np.zeros(len(picked))
         for start in range(0, len(picked), rows):
-            chosen = picked[start : start + rows]
-            padded = np.resize(chosen, rows)
-            value = self._rollout(belief, varied[padded], skill, goals)[: len(chosen)]
-            np.add.at(total, chosen, value / samples)
-        return total
+            part = slice(start, start + rows)
+            chosen, draws = np.resize(picked[part], rows), np.resize(drawn[part], rows)
+            found = self._rollout(belief, varied[chosen], skill, goals, draws)
+            values[part] = found[: len(values[part])]
+        return values.reshape(len(varied), samples)
 
     def _rollout(
-        self, belief: Float32, actions: Float32, skill: int, goals: list[Float32]
+        self,
+        belief: Float32,
+        actions: Float32,
+        skill: int,
+        goals: list[Float32],
+        draws: npt.NDArray[np.int64],
     ) -> npt.NDArray[np.float64]:
         s = self.search
         beliefs = np.repeat(belief[None], len(actions), 0)
         value, safe = np.zeros(len(actions)), np.ones(len(actions))
         weight = 1.0
         for k in range(s.horizon):
-            out = self._world.imagine(beliefs, actions[:, k], skill, goals[k])
+            out = self._world.imagine(beliefs, actions[:, k], skill, goals[k], draws)
             near = np.maximum(out.near.max(1) - s.near_from, 0) / (1 - s.near_from)
             value += weight * (out.reward - s.near_cost * near)
             safe *= 1 - out.bump

@@ -24,11 +24,14 @@ from runtime.event_log import EventLog
 from runtime.events import SURPRISE_EVENTS, Event
 from runtime.foresight import Foresight
 from runtime.rollout import OpenLoop
-from runtime.surprise import SURPRISE_CHANNELS, SurpriseMonitor
+from runtime.surprise import SURPRISE_CHANNELS, Smoother, SurpriseMonitor
 from runtime.window import Window
 
 Float32 = npt.NDArray[np.float32]
 DARK_BRIGHTNESS = 0.03
+DRIVE_DELAY_NS = (
+    50_000_000  # from sending to turning wheels; measured on the twin, a robot's is near
+)
 CAMERA_LOST_NS = 500_000_000
 CORRECTION_NS = 150_000_000  # a correction is for the moment it was foreseen in
 
@@ -67,6 +70,7 @@ class Perception:
         self._belief = channels.writer("belief", "perception")
         self._surprise = channels.writer("surprise", "perception")
         self._window = Window(layout, channels.reader("sensors"), channels.reader("sent"))
+        self._smoother = Smoother()
         self._monitor = SurpriseMonitor(manifest.surprise)
         self._open_loop = OpenLoop(
             world, Senses.of(layout), channels.writer("prediction", "perception")
@@ -124,11 +128,15 @@ class Perception:
 
     def _observe(self, pixels: npt.NDArray[np.uint8], t_ns: int) -> None:
         window = self._window
-        window.cut(self._last_t_ns or t_ns - 50_000_000, t_ns)
+        start_ns = self._last_t_ns or t_ns - 50_000_000
+        window.cut(start_ns, t_ns)
         self._mask[:] = (1.0, window.has_imu, window.has_proprio)
         np.multiply(pixels.transpose(2, 0, 1), np.float32(1 / 255), out=self.world.frame_input)
         odometry = self._odometry_residual() if window.has_imu and window.has_proprio else 0.0
         self._set("odometry", abs(odometry) if window.has_imu and window.has_proprio else np.nan)
+        drive = window.drive_error(start_ns, t_ns, DRIVE_DELAY_NS)
+        self._set("drive", drive if window.has_proprio else np.nan)
+        self._set("vibration", window.vibration_m_s2 if window.has_imu else np.nan)
         graph = self.world.observe(window.imu, window.proprio, odometry, window.action, self._mask)
         for name in ("divergence", "imu_error", "rarity"):
             self._set(name, graph[name])
@@ -144,6 +152,7 @@ class Perception:
         self._set("dark", float(brightness < DARK_BRIGHTNESS))
         repeated = self.frames > 0 and np.array_equal(pixels, self._last_pixels)
         self._set("frozen", float(repeated))
+        self._smoother.step(self._value)
         above = self._monitor.step(self._value)
         self._surprise.record["above"] = above
         for i, name in enumerate(SURPRISE_CHANNELS):
@@ -156,7 +165,7 @@ class Perception:
         frame["repeated"] = repeated
 
     def _odometry_residual(self) -> float:
-        """Gyro yaw rate less the wheels' [rad/s]: the one channel that sees slip and gyro bias."""
+        """Gyro yaw rate less the wheels' [rad/s]: it sees gyro bias, and slip that turns."""
         window = self._window
         left, right = (float(window.proprio[k]) * self.layout.joints[k].velocity_max_rad_s for k in (0, 1))  # fmt: skip
         geometry = self.body.geometry

@@ -27,6 +27,7 @@ class Window:
         self.imu: Float32 = np.zeros((IMU_SLICES, 6), np.float32)
         self.proprio: Float32 = np.zeros(layout.proprio_size, np.float32)
         self.action: Float32 = np.zeros(layout.action_size, np.float32)
+        self.vibration_m_s2 = 0.0
         self.has_imu = False
         self.has_proprio = False
 
@@ -53,12 +54,17 @@ class Window:
             self._sent_v[-1] = record["action"][: self._layout.action_size]
 
     def cut(self, start_ns: int, end_ns: int) -> None:
-        """Fill `imu` (5,6), `proprio` (P,), `action` (A,) for the window (start, end]."""
+        """Fill `imu` (5,6), `proprio` (P,), `action` (A,), `vibration_m_s2`: window (start, end]."""
         inside = (self._imu_t > start_ns) & (self._imu_t <= end_ns)
         self.has_imu = bool(inside.any())
         self.imu[:] = 0
+        self.vibration_m_s2 = 0.0
         if self.has_imu:
             values = self._imu_v[inside]
+            swing = values[:, :3] - values[:, :3].mean(0)
+            self.vibration_m_s2 = self._layout.accel_scale_m_s2 * float(
+                np.sqrt((swing**2).sum(1).max())
+            )
             edges = np.linspace(0, len(values), IMU_SLICES + 1).astype(int)
             for k in range(IMU_SLICES):
                 low = min(edges[k], len(values) - 1)
@@ -68,6 +74,15 @@ class Window:
         self.proprio[:] = self._state_v[at] if self.has_proprio else 0
         moved = (self._sent_t > start_ns) & (self._sent_t <= end_ns)
         self.action[:] = self._sent_v[moved].mean(0) if moved.any() else 0
+
+    def drive_error(self, start_ns: int, end_ns: int, delay_ns: int) -> float:
+        """How far the wheels were from what they had been sent `delay_ns` before, of full speed."""
+        rolled = (self._state_t > start_ns) & (self._state_t <= end_ns)
+        told = (self._sent_t > start_ns - delay_ns) & (self._sent_t <= end_ns - delay_ns)
+        if not (rolled.any() and told.any()):
+            return 0.0
+        apart = self._state_v[rolled, :2].mean(0) - self._sent_v[told, :2].mean(0)
+        return float(np.abs(apart).max())
 
     def gyro_z_rad_s(self) -> float:
         """Mean yaw rate of the last cut window."""

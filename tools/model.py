@@ -35,6 +35,13 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     )
     add("--decoder-updates", type=count, default=2500, help="of the decoder alone, afterwards")
     add("--aggregate", type=count, default=120, help="episodes per aggregation round")
+    add("--long-updates", type=int, default=8000, help="then, on sequences of twice the length")
+    add(
+        "--demonstrations",
+        type=count,
+        default=300,
+        help="the expert's episodes for the policy alone",
+    )
     add("--policy-rounds", type=int, default=3, help="aggregation rounds of the policy alone")
     add("--policy-updates", type=count, default=5000, help="updates of each of them")
     add("--undisturbed", type=count, default=90, help="episodes that alarm levels are set on")
@@ -59,6 +66,7 @@ def train(args: argparse.Namespace) -> int:
     settings = TrainSettings(
         name=args.name, version=args.version, work=args.work, out=out, body=args.body,
         episodes=args.episodes, updates=args.updates, aggregate=args.aggregate, decoder_updates=args.decoder_updates,
+        long_updates=args.long_updates, demonstrations=args.demonstrations,
         policy_rounds=args.policy_rounds, policy_updates=args.policy_updates,
         undisturbed=args.undisturbed,
         pool=Pool(args.jobs, args.engine), threads=args.threads, seed=args.seed, batch=args.batch, length=args.length,

@@ -40,7 +40,7 @@ What is compared
   at once   each graph's golden vectors (inputs and torch's outputs, stored at export) on every
             runtime that is here: torch on the weights read out of the files, onnx.reference,
             openvino (pip install '.[parity]'), ort-cpu, ort-cuda, tensorrt. Largest |difference|
-            of any output. Allowed: in fp32 on a CPU 1e-4, else the manifest's tolerance.
+            of any output, beyond 1 as a share of it. Allowed: in fp32 on a CPU 1e-4, else the manifest's tolerance.
   in a loop 200 observations through torch in fp32 and through the exported observe graph on
             ort-cpu, each carrying its own belief. Allowed: `drift` of the manifest.
             A variant is compared with the fp32 bundle given by --against; without it with its own

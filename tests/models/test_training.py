@@ -177,7 +177,7 @@ def test_a_person_head_that_is_sure_and_wrong_costs_more_than_one_that_is_unsure
     batch = {"person_seen": one, "person_present": one, "person_since": 0 * one,
              "person_xy": torch.zeros(1, 1, 1, 2), "mask": torch.ones(1, 3)}  # fmt: skip
     sure, unsure = (torch.tensor([[[9.0, 1.0, 0.0, s, 0.0]]]) for s in (-3.0, 0.0))
-    assert float(person_loss(sure, batch)) > float(person_loss(unsure, batch)) + 10
+    assert float(person_loss(sure, batch, 0.3)) > float(person_loss(unsure, batch, 0.3)) + 10
 
 
 def test_cloning_lowers_the_policys_error_on_what_it_has_seen(episodes: Episodes) -> None:

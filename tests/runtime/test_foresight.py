@@ -24,11 +24,18 @@ class ToyWorld:
 
     def __init__(self, wall: float) -> None:
         self.wall = wall
+        self.noise = 0.0  # of the reward
+        self._rng = np.random.default_rng(0)
         self.goals: list[np.ndarray] = []
         self.innovation = np.zeros(LAYOUT.proprio_size + 6, "f4")
 
-    def imagine(self, beliefs: Any, action: Any, skill: int, goal: Any) -> Imagined:
+    def imagine(
+        self, beliefs: Any, action: Any, skill: int, goal: Any, draws: Any = None
+    ) -> Imagined:
         self.goals.append(np.array(goal))
+        noise = self.noise * self._rng.normal(size=ROWS)
+        if draws is not None:
+            noise = noise[draws]
         state = np.broadcast_to(beliefs, (ROWS, 1)).copy()
         wheels = np.broadcast_to(action, (ROWS, 4))[:, :2]
         state[:, 0] += wheels.mean(1) * 0.05
@@ -36,7 +43,7 @@ class ToyWorld:
         senses = np.zeros((ROWS, LAYOUT.proprio_size + 6), np.float32)
         senses[:, :2] = wheels
         near = np.zeros((ROWS, 12), np.float32)
-        return Imagined(state, senses, np.zeros((ROWS, 6, 5), "f4"), hit, near, state[:, 0])
+        return Imagined(state, senses, np.zeros((ROWS, 6, 5), "f4"), hit, near, state[:, 0] + noise)
 
 
 class Ahead:
@@ -63,6 +70,32 @@ def test_it_brakes_before_a_wall_that_the_policy_would_meet() -> None:
 
 def test_it_leaves_a_policy_alone_that_it_cannot_better() -> None:
     assert not correction(foresight(wall=9.0, candidates=64, margin=0.5)).any()
+
+
+def test_luck_alone_does_not_displace_the_policy() -> None:
+    it = foresight(wall=9.0, candidates=128, margin=0.0, forward=0.0, turn=0.0)
+    world: Any = it._world
+    world.noise = (
+        1.0  # as much as the whole reward; no candidate but braking differs from the policy
+    )
+    assert not any(correction(it).any() for _ in range(20))
+
+
+def test_noise_does_not_hide_what_is_better() -> None:
+    it = foresight(wall=0.15, candidates=64)
+    world: Any = it._world
+    world.noise = 1.0
+    assert correction(it)[:2].mean() < -0.05, "all candidates had the same luck"
+
+
+def test_what_the_winner_would_do_next_is_tried_again() -> None:
+    it = foresight(wall=0.15, candidates=8)
+    correction(it)
+    assert it._left is not None
+    kept = it._left.copy()
+    correction(it)
+    it._left = kept
+    assert np.allclose(it._vary()[3], np.clip(it._nominal + kept, -1, 1))
 
 
 def test_one_candidate_is_the_policy_alone() -> None:

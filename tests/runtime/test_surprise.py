@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from models.manifest import Threshold
-from runtime.surprise import FLAGS, FRAMES, SURPRISE_CHANNELS, SurpriseMonitor
+from runtime.surprise import (
+    FLAGS,
+    FRAMES,
+    SMOOTHED,
+    SURPRISE_CHANNELS,
+    Smoother,
+    SurpriseMonitor,
+)
 
 PATIENCE = {c: 2 + i for i, c in enumerate(SURPRISE_CHANNELS)}
 LEVELS = {c: Threshold(typical=1.0, event=2.0, frames=PATIENCE[c]) for c in SURPRISE_CHANNELS}
@@ -53,3 +60,34 @@ def test_a_channel_without_a_threshold_never_alarms_but_a_flag_does() -> None:
 
 def test_every_channel_declares_its_patience() -> None:
     assert set(FRAMES) == set(SURPRISE_CHANNELS)
+
+
+def test_only_what_the_body_senses_is_smoothed() -> None:
+    smoother = Smoother()
+    smoother.step(value())
+    now = np.ones(len(SURPRISE_CHANNELS), np.float32)
+    smoother.step(now)
+    for i, name in enumerate(SURPRISE_CHANNELS):
+        assert now[i] == pytest.approx(SMOOTHED.get(name, 1.0))
+
+
+def test_little_for_long_outlasts_the_noise_of_one_frame() -> None:
+    rng = np.random.default_rng(0)
+    smoother, quiet, pushed = Smoother(), [], []
+    for frame in range(600):
+        now = value(drive=abs(rng.normal(0.02 if frame >= 300 else 0.0, 0.01)))
+        smoother.step(now)
+        (pushed if frame >= 310 else quiet).append(float(now[SURPRISE_CHANNELS.index("drive")]))
+    assert np.quantile(pushed, 0.1) > np.quantile(quiet[10:280], 0.95)
+
+
+def test_a_smoothed_channel_without_a_source_is_silent_and_then_begins_anew() -> None:
+    smoother = Smoother()
+    for level in (9.0, float("nan")):
+        now = value(odometry=level)
+        smoother.step(now)
+    at = SURPRISE_CHANNELS.index("odometry")
+    assert np.isnan(now[at])
+    now = value(odometry=0.5)
+    smoother.step(now)
+    assert now[at] == pytest.approx(0.5)

@@ -78,3 +78,35 @@ def test_only_the_newest_history_is_kept(rig: Rig) -> None:
     last = START_NS + (KEEP + 30) * 10 * MS
     rig.window.cut(last - 50 * MS, last)
     assert rig.window.gyro_z_rad_s() == pytest.approx(KEEP + 27)
+
+
+def test_wheels_that_lag_as_ever_are_no_drive_error_and_pushed_ones_are(rig: Rig) -> None:
+    full = rig.layout.joints[0].velocity_max_rad_s
+    for k in range(40):  # a ramp that the wheels follow 50 ms later
+        pushed = 0.2 if k >= 35 else 0.0
+        rig.period(k, 0.0, wheel=full * (0.01 * max(0, k - 5) + pushed), action=0.01 * k)
+
+    def error(end: int) -> float:
+        at = START_NS + end * 10 * MS
+        return rig.window.drive_error(at - 50 * MS, at, 50 * MS)
+
+    assert error(30) == pytest.approx(0.0, abs=1e-6)
+    assert error(40) == pytest.approx(0.2, abs=1e-6)
+    assert rig.window.drive_error(0, 1, 50 * MS) == 0.0, "nothing is known of then"
+
+
+def test_vibration_is_the_swing_and_neither_gravity_nor_steady_acceleration(rig: Rig) -> None:
+    for k in range(10):
+        rig.period(k, 0.0, 0.0, 0.0)
+    rig.window.cut(START_NS, START_NS + 50 * MS)
+    assert rig.window.vibration_m_s2 == pytest.approx(0.0, abs=1e-4)
+    rig.sensors.record["accel_m_s2"][2] += (0, 0, 5.0)  # one knock of 2 ms
+    end = START_NS + 110 * MS
+    rig.sensors.record["imu_t_ns"] = end - np.arange(4, -1, -1) * 2 * MS
+    rig.sensors.publish(end)
+    rig.clockwork.run(end)
+    rig.window.collect()
+    rig.window.cut(end - 10 * MS, end)
+    assert rig.window.vibration_m_s2 == pytest.approx(5.0 * 4 / 5, rel=1e-3)
+    rig.window.cut(end + 100 * MS, end + 150 * MS)
+    assert rig.window.vibration_m_s2 == 0.0

@@ -24,8 +24,8 @@ LAYOUT = load_body("companion").layout()
 
 def settings(work: Path, out: Path) -> TrainSettings:
     return TrainSettings(
-        name="small", version="1", work=work, out=out, episodes=2, updates=(2, 2), decoder_updates=2, aggregate=2,
-        policy_rounds=1, policy_updates=20, undisturbed=3, batch=2, length=16, pool=Pool(2),
+        name="small", version="1", work=work, out=out, episodes=2, updates=(2, 2), long_updates=2, decoder_updates=2, aggregate=2,
+        demonstrations=2, policy_rounds=1, policy_updates=20, undisturbed=3, batch=2, length=16, pool=Pool(2),
     )  # fmt: skip
 
 
@@ -34,7 +34,7 @@ def test_a_training_from_nothing_and_again_from_where_it_was(tmp_path: Path) -> 
     out = train(settings(tmp_path / "work", tmp_path / "small"), said.append)
     bundle = load_bundle(out, LAYOUT)
     manifest = bundle.manifest
-    assert manifest.skills == SKILLS and manifest.training.updates == 4
+    assert manifest.skills == SKILLS and manifest.training.updates == 6
     assert len(manifest.training.data_sha256) == 64
     assert set(manifest.surprise) == set(SURPRISE_CHANNELS)
     assert all(v.event >= v.typical for v in manifest.surprise.values())

@@ -11,10 +11,10 @@ from firmware_bridge.plant import Plant
 from runtime.body import load_body
 from runtime.errors import ConfigError
 from tools.twin.direct import DirectDrive
-from tools.twin.expert import Expert
+from tools.twin.expert import Expert, beside
 from tools.twin.judge import judge, reward
 from tools.twin.scenario import Scenario
-from tools.twin.scene import ROOM_HALF_M
+from tools.twin.scene import ROOM_HALF_M, Obstacle
 from tools.twin.specimen import scene_of
 from tools.twin.task import PLACE_CLEAR_M, Task, scenario_named, tasks_of
 from tools.twin.truth import TRUTH
@@ -123,6 +123,77 @@ def test_following_it_goes_to_see_where_it_lost_them_and_searching_it_turns():
     expert.look()
     given_up = expert.act(tasks["follow"])
     assert given_up[0] + given_up[1] == pytest.approx(0, abs=1e-6)
+
+
+def pillar(x_m, y_m):
+    return Obstacle("cylinder", x_m, y_m, 0.0, (0.1, 0.1), 2.0, (0.5, 0.5, 0.5))
+
+
+def between(twin, share, left_m):
+    """A pillar on the way to the person, this far to the left of the line."""
+    x, y, _ = twin.pose()
+    dx, dy = twin.people.target.x - x, twin.people.target.y - y
+    size = math.hypot(dx, dy)
+    return pillar(x + share * dx - left_m * dy / size, y + share * dy + left_m * dx / size)
+
+
+@pytest.mark.parametrize(
+    ("x_m", "y_m", "gap_m", "side"),
+    [(1.0, 0.3, 0.2, 1), (1.0, -0.4, 0.3, -1), (1.0, 0.05, -0.05, 1), (-0.2, 0, math.inf, 1), (2.3, 0, math.inf, 1)],
+)  # fmt: skip
+def test_how_far_a_thing_is_from_the_line_of_sight(x_m, y_m, gap_m, side):
+    assert beside(pillar(x_m, y_m), (0.0, 0.0), (2.0, 0.0)) == pytest.approx((gap_m, side))
+
+
+def test_a_screen_hides_as_much_as_it_is_wide_across_the_line():
+    def screen(yaw):
+        return Obstacle("box", 1.0, 0.5, yaw, (0.4, 0.1), 2.0, (0.5, 0.5, 0.5))
+
+    for yaw, half_m in ((0.0, 0.1), (math.pi / 2, 0.4)):
+        assert beside(screen(yaw), (0.0, 0.0), (2.0, 0.0))[0] == pytest.approx(0.5 - half_m)
+
+
+def test_it_waits_longer_for_who_went_behind_something():
+    def patience_s(*tall):
+        twin = Twin(BODY, 0, Plant.create())
+        twin.count_person()
+        expert = Expert(twin)
+        expert.look()
+        expert._tall = [between(twin, *t) for t in tall]
+        expert._head_yaw = expert._bearing  # it looks there
+        return expert._patience_s()
+
+    assert patience_s((0.5, 0.0)) > patience_s((0.5, 0.5)) == patience_s()
+
+
+@pytest.mark.parametrize("left_m", [0.2, -0.2])
+def test_following_it_keeps_tall_things_out_of_the_line_of_sight(left_m):
+    twin = Twin(BODY, 0, Plant.create())
+    twin.count_person()
+    expert = Expert(twin)
+    expert.look()
+    expert._person_v = 0.0, 0.0
+    expert._tall = [between(twin, 0.5, left_m)]
+    ux, uy = expert._toward
+    vx, vy = expert._view()
+    assert (ux * vy - uy * vx) * left_m < 0, "to the other side"
+    assert abs(ux * vx + uy * vy) < 1e-9, "and neither nearer nor further away"
+    expert._tall = [between(twin, 0.5, 4 * left_m)]
+    assert expert._view() == (0.0, 0.0)
+
+
+def test_searching_it_turns_the_way_its_head_leads():
+    twin = Twin(BODY, 0, Plant.create())
+    turn_away(twin, math.pi)
+    twin.count_person()
+    expert = Expert(twin)
+    task = tasks_of(0, twin.scene, twin.scenario)["search"]
+    for head_rad, side in ((0.3, 1), (-0.3, -1), (0.0, -1)):
+        twin.data.qpos[twin.ids.joint_q[BODY.joint_names.index("head_yaw")]] = head_rad
+        twin.step_to(twin.now_ns + 2 * MS)
+        expert.look()
+        action = expert.act(task)
+        assert expert.searching == side and (action[1] - action[0]) * side > 0
 
 
 def test_idle_wants_nothing():

@@ -13,7 +13,7 @@ from tools.evaluate.surprise import EVENTS, LAST, START, scores
 
 Rows = list[dict[str, Any]]
 UNITS = {"divergence": "nats", "image_error": "squared, of full scale", "imu_error": "squared, normalised",
-         "odometry": "rad/s", "rarity": "nats per unit"}  # fmt: skip
+         "odometry": "rad/s", "drive": "of full speed", "vibration": "m/s²", "rarity": "nats per unit"}  # fmt: skip
 OURS, THEIRS, PLAIN = "#1b6ca8", "#c8553d", "#8a8a8a"
 
 
@@ -104,7 +104,7 @@ def _planning(axis: Any, found: dict[str, Any]) -> None:
 def draw_surprise(rows: Rows, thresholds: dict[str, Threshold], file: Path) -> None:
     """Each channel's mean over episodes around each event, over its alarm level."""
     pyplot = _pyplot()
-    figure, axes = pyplot.subplots(2, 4, figsize=(16, 7))
+    figure, axes = pyplot.subplots(2, 5, figsize=(19, 7))
     span = np.arange(START - 20, START + LAST + 30)
     seconds = (span - START) / 20
     for event in EVENTS:

@@ -93,9 +93,10 @@ def scores(rows: list[dict[str, Any]], thresholds: dict[str, Threshold]) -> dict
         values = np.array([[np.nan if v is None else v for v in r] for r in row["values"]], float)
         values = np.nan_to_num(values, nan=0.0)
         level = np.array([FLAGS.get(c) or thresholds[c].event for c in SURPRISE_CHANNELS])
+        usual = np.array([0.0 if c in FLAGS else thresholds[c].typical for c in SURPRISE_CHANNELS])
         for i, name in enumerate(SURPRISE_CHANNELS):
             out.setdefault(name, []).append(values[:, i])
-        out.setdefault("all", []).append((values / level).max(1))
+        out.setdefault("all", []).append(((values - usual) / (level - usual)).max(1))
         for name in ("difference", "energy"):
             out.setdefault(f"raw_{name}", []).append(np.array(row[name], float))
     return out

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from models.export import write_bundle
+from models.losses import Weights
 from models.manifest import Training
 from models.since import Senses
 from models.training import (
@@ -36,8 +37,12 @@ from tools.train.progress import Progress
 from tools.train.signing import development_key, resign
 
 EXPERT_SEED = 1_000_000
+DEMONSTRATION_SEED = 1_200_000
 AGGREGATION_SEED = 5_000_000
 ROOT = Path(__file__).parents[2]
+LONG = 2
+LONG_RATE = 4e-4
+LONG_WEIGHTS = Weights(unseen=1.0, person=12.0, open_steps=20)
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,10 @@ class TrainSettings:
     body: str = "companion"
     episodes: int = 400
     updates: tuple[int, ...] = (9000, 6000)  # first round, then one per aggregation
+    long_updates: int = 8000  # on sequences of LONG times the length, for what is out of sight
     decoder_updates: int = 2500  # of the decoder alone, after the world model
     aggregate: int = 120  # episodes per aggregation round
+    demonstrations: int = 300  # expert episodes for the policy alone, unseen by the world model
     policy_rounds: int = 3  # aggregation rounds of the policy alone, on the frozen world model
     policy_updates: int = 5000
     undisturbed: int = 90  # episodes that alarm levels are set on
@@ -96,6 +103,7 @@ def train(settings: TrainSettings, say: Callable[[str], None]) -> Path:
             say(f"round {round_number}: {episodes.count} episodes of {episodes.length} frames")
             progress = Progress(settings.work / "losses", schedule.updates, trainer.update, say)
             trainer.train(episodes, until, checkpoint, progress)
+    _long(settings, trainer, files, say)
     _decoder(settings, trainer, files, say)
     unseen = _policy_rounds(settings, trainer, files, say)
     if unseen:
@@ -108,6 +116,31 @@ def train(settings: TrainSettings, say: Callable[[str], None]) -> Path:
     return settings.out
 
 
+def _long(
+    settings: TrainSettings, trainer: Trainer, files: list[Path], say: Callable[[str], None]
+) -> None:
+    """Longer sequences in smaller batches: somebody hidden for two seconds is still somewhere."""
+    if not settings.long_updates:
+        return
+    schedule = replace(
+        trainer.schedule,
+        updates=settings.long_updates,
+        batch=max(1, settings.batch // LONG),
+        length=settings.length * LONG,
+        rate=LONG_RATE,
+        decay_from=0.3,
+    )
+    trainer.lengthen(schedule, LONG_WEIGHTS)
+    checkpoint = settings.work / "long.pt"
+    if checkpoint.is_file():
+        trainer.load(checkpoint)
+    if trainer.update < schedule.updates:
+        episodes = Episodes(files)
+        say(f"long sequences: {episodes.count} episodes, from update {trainer.update}")
+        progress = Progress(settings.work / "long", schedule.updates, trainer.update, say)
+        trainer.train(episodes, schedule.updates, checkpoint, progress)
+
+
 def _decoder(
     settings: TrainSettings, trainer: Trainer, files: list[Path], say: Callable[[str], None]
 ) -> None:
@@ -118,7 +151,8 @@ def _decoder(
         return
     say("decoder: frames up to a second ahead")
     schedule = replace(
-        trainer.schedule, updates=settings.decoder_updates, frame_dropout=0, senses_dropout=0, rate=1e-3
+        trainer.schedule, updates=settings.decoder_updates, frame_dropout=0, senses_dropout=0, rate=1e-3,
+        batch=settings.batch, length=settings.length,
     )  # fmt: skip
     progress = Progress(settings.work / "decoder", schedule.updates, 0, say)
     train_decoder(trainer.world, trainer.senses, Episodes(files), schedule, progress)
@@ -131,11 +165,16 @@ def _policy_rounds(
 ) -> list[Path]:
     """Drive, label, clone again: the world model stays, the policy learns from its own mistakes.
 
-    Returns the files collected here, which the world model has never seen.
+    It learns on episodes that the world model has never seen, for of those it was trained on a
+    model knows more than it will know of any other. Returns them; `files` grows by them.
     """
     before = len(files)
     cloning = PolicyTrainer(trainer.world, trainer.policy, settings.seed)
-    for file in files:
+    wanted = CollectSettings(
+        settings.body, settings.demonstrations, settings.seed + DEMONSTRATION_SEED
+    )
+    files += collect(wanted, settings.work / "demonstrations", settings.pool, say)
+    for file in files[before:]:
         cloning.add(Episodes([file]))
     first = len(settings.updates)
     for number in range(first, first + settings.policy_rounds + 1):
@@ -200,15 +239,16 @@ def _export(
     trainer.policy.eval()
     beliefs, on_rate = beliefs_of(trainer.world, batch)
     seconds = settings.work / "seconds.txt"
+    updates = trainer.before + trainer.update
     fields = draft(
         layout, settings.name, version,
-        f"twin, {len(files)} files of episodes, {trainer.update} updates, seed {settings.seed}",
+        f"twin, {len(files)} files of episodes, {updates} updates, seed {settings.seed}",
     )  # fmt: skip
     fields["training"] = Training(
         commit=_commit(),
         data_sha256=_digest(files),
         duration_s=float(seconds.read_text()) if seconds.is_file() else 0.0,
-        updates=trainer.update,
+        updates=updates,
         seed=settings.seed,
     )
     write_bundle(

@@ -1,10 +1,11 @@
 """The privileged driver of every skill: what a policy that knew the room would do; learners imitate it.
 
 It knows every obstacle and where the target is while it sees it, but nothing of a target it never
-saw: there it goes on from the last sight for a moment, goes to see where they were last (following
-and approaching), and then turns around, so that a learner with a memory can do the same. A
-potential field keeps it clear of things, the base tracks it as a unicycle, and the head keeps the
-person centred against the base's own turning and ahead of their walking.
+saw: there it goes on from the last sight for a moment, waits for who went behind something (following,
+it goes around), and then turns around, so that a learner with a memory can do the same. A potential
+field keeps it clear of things and tall things out of the line of sight, the base tracks it as a
+unicycle, and the head keeps the person centred against the base's own turning and ahead of their
+walking.
 
     expert = Expert(twin)
     expert.look()                 # once per rendered frame
@@ -26,13 +27,19 @@ from tools.twin.world import PERSON_RADIUS_M, RING_RADIUS_M, TARGET
 SEEN_PX = 6  # of the camera's image: this much of the target tells where it is
 EXTRAPOLATE_S = 1.0
 PATIENCE_S, PATIENCE_LOOKING_S = 2.0, 1.0  # unseen that long: it searches
+PATIENCE_BEHIND_S = 4.0  # something stands between: they come out of there, most likely
 LOOKING_RAD = 0.45  # the camera points at where the target should be
 GO_LOOK_S, GO_LOOK_M = 6.0, 0.5  # it goes to the last sight for so long, and so near
+SIDE_RAD = 0.1  # the head is turned to a side
 SEARCH_TURN_RAD_S, SEARCH_LEAD_RAD, SEARCH_M, SEARCH_REACH_M = 1.2, 0.5, 2.0, 0.15
 AIM_SHARE = 0.6  # of the shirt's elevation: keeps face and floor in view
 SHIRT_M, LOOK_M = 1.0, 1.1
 PULL_1_S = 1.3  # speed per metre of distance error
 FOLLOW_SHARE = 0.5  # of the person's own velocity, fed forward
+VIEW_M, VIEW_M_S = 0.45, 0.8  # tall things nearer to the line of sight push it aside, so much
+VIEW_AHEAD_S = 1.2  # the line to where the person will be by then
+ROUND_M = 0.7  # following somebody out of sight: as near as this, for a look around the corner
+TALL_M = 1.0  # hides a person from the camera
 SPEED_MAX_M_S, TURN_MAX_RAD_S = 0.6, 2.2
 TURN_1_S = 2.2
 HEAD_1_S = 5.0
@@ -75,6 +82,7 @@ class Expert:
             if max(o.half_m) < LONG_M
         ]
         self._long = [o for o in twin.scene.obstacles if max(o.half_m) >= LONG_M]
+        self._tall = [o for o in twin.scene.obstacles if o.height_m > TALL_M]
         self._step = -1
         self._seen_ns = -1  # never
         self._last = (0.0, 0.0, 0.0, 0.0)  # the target when last seen: x, y, vx, vy
@@ -95,11 +103,13 @@ class Expert:
             self.searching = 0.0
         elif not self.searching:
             unseen_s = (twin.now_ns - self._seen_ns) / 1e9
-            looking = abs(_wrap(self._bearing - self._head_yaw)) < LOOKING_RAD
-            if unseen_s > (PATIENCE_LOOKING_S if looking else PATIENCE_S):
+            if unseen_s > self._patience_s():
                 self.searching = math.copysign(1.0, self._bearing)
                 self._goes = True
         else:
+            # The way the head leads already: a learner feels that, and need not remember a choice.
+            if abs(self._head_yaw) > SIDE_RAD:
+                self.searching = math.copysign(1.0, self._head_yaw)
             unseen_s = (twin.now_ns - self._seen_ns) / 1e9
             self._goes = self._goes and unseen_s < GO_LOOK_S and self._distance > GO_LOOK_M
 
@@ -122,6 +132,17 @@ class Expert:
         if task.skill == "look_at":
             turn -= _clip(turn, TURN_1_S * LOOK_TURN_RAD)
         return self._action(0.0, turn, self._bearing, self._elevation(LOOK_M, 1.0))
+
+    def _patience_s(self) -> float:
+        """How long it keeps to where an unseen target should be."""
+        if abs(_wrap(self._bearing - self._head_yaw)) > LOOKING_RAD:
+            return PATIENCE_S
+        there = (
+            self._x + self._toward[0] * self._distance,
+            self._y + self._toward[1] * self._distance,
+        )
+        behind = any(beside(o, (self._x, self._y), there)[0] < 0 for o in self._tall)
+        return PATIENCE_BEHIND_S if behind else PATIENCE_LOOKING_S
 
     def _sense(self) -> None:
         """The twin's present state as plain numbers, once per physics step."""
@@ -175,8 +196,26 @@ class Expert:
     def _follow(self, desired_m: float) -> npt.NDArray[np.float32]:
         ux, uy = self._toward
         along = self._person_v[0] * ux + self._person_v[1] * uy
-        toward = PULL_1_S * (self._distance - desired_m) + FOLLOW_SHARE * along
+        wanted_m = desired_m if self.sees else min(desired_m, ROUND_M)
+        toward = PULL_1_S * (self._distance - wanted_m) + FOLLOW_SHARE * along
         return self._track(_clip(toward, PULL_MAX_M_S))
+
+    def _view(self) -> tuple[float, float]:
+        """Velocity that keeps tall things out of the line to where the person will be, m/s."""
+        here = self._x, self._y
+        ux, uy = self._toward
+        vx, vy = self._person_v
+        there = (
+            self._x + ux * self._distance + vx * VIEW_AHEAD_S,
+            self._y + uy * self._distance + vy * VIEW_AHEAD_S,
+        )
+        fx = fy = 0.0
+        for o in self._tall:
+            gap, side = beside(o, here, there)
+            push = side * VIEW_M_S * min(1.0, max(0.0, (VIEW_M - gap) / VIEW_M))
+            fx, fy = fx + push * uy, fy - push * ux
+        size = math.hypot(fx, fy)
+        return (fx, fy) if size < VIEW_M_S else (fx * VIEW_M_S / size, fy * VIEW_M_S / size)
 
     def _approach(self, desired_m: float) -> npt.NDArray[np.float32]:
         """Go near, stop in front and rest there until the person has gone on."""
@@ -201,7 +240,8 @@ class Expert:
     def _track(self, toward: float) -> npt.NDArray[np.float32]:
         """Drive at this speed to the person, around things, and look at them."""
         fx, fy = self._force(self._toward, toward, self._things)
-        speed, turn = self._unicycle(fx, fy, self._bearing)
+        vx, vy = self._view()
+        speed, turn = self._unicycle(fx + vx, fy + vy, self._bearing)
         speed = self._clear_of_things(speed)
         return self._action(speed, turn, self._bearing, self._elevation(SHIRT_M, AIM_SHARE))
 
@@ -320,6 +360,27 @@ def _long_thing(o: Obstacle, x: float, y: float) -> Thing:
     across -= _clip(across, o.half_m[1])
     dx, dy = cosine * along - sine * across, sine * along + cosine * across
     return _thing(dx, dy, RING_RADIUS_M, REACH_M)
+
+
+def beside(
+    o: Obstacle, here: tuple[float, float], there: tuple[float, float]
+) -> tuple[float, float]:
+    """How far an obstacle's hull stands off a line of sight [m], and on which side (left: 1).
+
+    Infinitely far where it stands beyond either end.
+    """
+    dx, dy = there[0] - here[0], there[1] - here[1]
+    length = math.hypot(dx, dy) + 1e-9
+    ux, uy = dx / length, dy / length
+    ox, oy = o.x_m - here[0], o.y_m - here[1]
+    along, left = ux * ox + uy * oy, ux * oy - uy * ox
+    if not 0 < along < length:
+        return math.inf, 1.0
+    half = o.half_m[0]
+    if o.kind == "box":  # its shadow across the line
+        angle = o.yaw_rad - math.atan2(uy, ux)
+        half = abs(math.sin(angle)) * o.half_m[0] + abs(math.cos(angle)) * o.half_m[1]
+    return abs(left) - half, math.copysign(1.0, left)
 
 
 def _steer(angle: float) -> float:
