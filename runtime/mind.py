@@ -12,14 +12,13 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from runtime.body import Geometry
 from runtime.channels import Channels
 from runtime.conditions import MIND_CHECKS
 from runtime.event_log import EventLog
 from runtime.events import Event
 from runtime.goal import MASK, VALUES, goal_now
 from runtime.machine import MachineState
-from runtime.odometry import Odometry
+from runtime.odometry import Odometry, WheelGeometry
 from runtime.skills import SKILLS, PlanRunner, Proposal
 
 Float32 = npt.NDArray[np.float32]
@@ -57,7 +56,7 @@ class MindConfig:
     goal: Float32  # (12,) in the base frame at the start: all that any skill may be asked for
     engage: bool
     allow_motion: bool
-    geometry: Geometry
+    wheels: WheelGeometry
     skills: tuple[str, ...]  # that the bundle knows
     min_memory_mb: float = 200.0
     min_disk_mb: float = 200.0
@@ -87,7 +86,7 @@ class Mind:
         self._skill_changes = 0
         self.skill = config.skill
         self.runner = PlanRunner(config.skills)
-        self.odometry = Odometry(config.geometry)
+        self.odometry = Odometry(config.wheels)
         self._sensors = channels.reader("sensors")
         self._planner_was_alive = False
         self._refusal = ""

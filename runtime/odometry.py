@@ -7,6 +7,9 @@ taken for the gyro's bias, what they disagree about at once for a slipping wheel
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from runtime.body import Geometry
 from runtime.channels import Record
@@ -18,11 +21,47 @@ GAP_S = 0.05  # after a longer silence the gyro has not seen the turn: the wheel
 Pose = tuple[float, float, float]
 
 
+@dataclass(frozen=True, slots=True)
+class WheelGeometry:
+    """Radii of the wheels and the track between them: as drawn, or as calibrated."""
+
+    left_m: float
+    right_m: float
+    track_m: float
+
+    @classmethod
+    def drawn(cls, geometry: Geometry) -> WheelGeometry:
+        """Of the body file."""
+        return cls(geometry.wheel_radius_m, geometry.wheel_radius_m, geometry.track_width_m)
+
+    @classmethod
+    def calibrated(cls, geometry: Geometry, result: Mapping[str, Any]) -> WheelGeometry:
+        """Of a wheel calibration; a gyro gave ratios alone, the mean diameter is then the drawing's.
+
+        KeyError, TypeError or ValueError where the result is none.
+        """
+        lengths = result.get("wheel_diameters_m")
+        diameter = sum(map(float, lengths)) / 2 if lengths else 2 * geometry.wheel_radius_m
+        ratio, base = float(result["right_over_left"]), float(result["base_over_diameter"])
+        if not (ratio > 0 and base > 0 and diameter > 0):
+            raise ValueError(f"wheels of ratio {ratio} and base {base} roll nowhere")
+        left = diameter / (1 + ratio)
+        return cls(left, ratio * left, base * diameter)
+
+    def turned_rad(self, left_rad: float, right_rad: float) -> float:
+        """The base's turn when its wheels have rolled so far; left is positive."""
+        return (self.right_m * right_rad - self.left_m * left_rad) / self.track_m
+
+    def ahead_m(self, left_rad: float, right_rad: float) -> float:
+        """How far the base went."""
+        return (self.left_m * left_rad + self.right_m * right_rad) / 2
+
+
 class Odometry:
     """Feed it every sensor batch; `pose` is x [m], y [m], yaw [rad] from where it began."""
 
-    def __init__(self, geometry: Geometry) -> None:
-        self._radius_m, self._track_m = geometry.wheel_radius_m, geometry.track_width_m
+    def __init__(self, wheels: WheelGeometry) -> None:
+        self._wheels = wheels
         self.pose: Pose = (0.0, 0.0, 0.0)
         self.bias_rad_s = 0.0
         self._batches = 0
@@ -37,8 +76,8 @@ class Odometry:
             return
         dt_s = (t_ns - last[0]) / 1e9
         rolled_left, rolled_right = left - last[1], right - last[2]
-        ahead_m = self._radius_m * (rolled_left + rolled_right) / 2
-        turned = self._radius_m * (rolled_right - rolled_left) / self._track_m
+        ahead_m = self._wheels.ahead_m(rolled_left, rolled_right)
+        turned = self._wheels.turned_rad(rolled_left, rolled_right)
         if dt_s < GAP_S:
             turned = self._turned(float(sensors["gyro_rad_s"][:, 2].mean()), turned, dt_s)
         x, y, yaw = self.pose

@@ -23,6 +23,7 @@ from runtime.channels import Channels
 from runtime.event_log import EventLog
 from runtime.events import SURPRISE_EVENTS, Event
 from runtime.foresight import Foresight
+from runtime.odometry import WheelGeometry
 from runtime.rollout import OpenLoop
 from runtime.surprise import SURPRISE_CHANNELS, Smoother, SurpriseMonitor
 from runtime.window import Window
@@ -38,10 +39,11 @@ CORRECTION_NS = 150_000_000  # a correction is for the moment it was foreseen in
 
 @dataclass(frozen=True, slots=True)
 class PerceptionConfig:
-    """Geometry of the wheels for the odometry residual, and the device's lens (None: as it is)."""
+    """The device's lens (None: as it is), and its wheels for the odometry residual (None: as drawn)."""
 
     lens: Lens | None
     seed: int = 0
+    wheels: WheelGeometry | None = None
 
 
 class Perception:
@@ -63,6 +65,7 @@ class Perception:
         self._us = stopwatch_us
         self._pinhole = PinholeCamera(**{f: getattr(manifest.camera, f) for f in manifest.camera.__struct_fields__})  # fmt: skip
         self._lens = config.lens
+        self._wheels = config.wheels or WheelGeometry.drawn(body.geometry)
         self._remap: Remap | None = None
         self._events = EventLog(channels.writer("event.perception", "perception"))
         self._frame = channels.writer("frame", "perception")
@@ -168,9 +171,7 @@ class Perception:
         """Gyro yaw rate less the wheels' [rad/s]: it sees gyro bias, and slip that turns."""
         window = self._window
         left, right = (float(window.proprio[k]) * self.layout.joints[k].velocity_max_rad_s for k in (0, 1))  # fmt: skip
-        geometry = self.body.geometry
-        wheels = (right - left) * geometry.wheel_radius_m / geometry.track_width_m
-        return window.gyro_z_rad_s() - wheels
+        return window.gyro_z_rad_s() - self._wheels.turned_rad(left, right)
 
     def _set(self, name: str, value: float) -> None:
         self._value[SURPRISE_CHANNELS.index(name)] = value

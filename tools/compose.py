@@ -30,6 +30,7 @@ from runtime.clock import now_ns, wall_ns
 from runtime.conditions import Condition
 from runtime.errors import ConfigError
 from runtime.foresight import Foresight, Search
+from runtime.odometry import WheelGeometry
 from runtime.skills import SKILLS
 from tools.runtime_folder import runs_folder
 
@@ -119,6 +120,7 @@ class Setup:
     bundle: Bundle
     table: dict[str, Channel]
     folder: Path = Path()  # where the run's log and page go
+    mcu: str = ""  # uid of the robot's board, whose calibrations count
 
     @property
     def is_twin(self) -> bool:
@@ -179,6 +181,17 @@ class Setup:
             return lens_of(read_record(self.calibration_folder(), self.camera_serial()))
         except RecordError:
             return self.body.nominal_lens()
+
+    def wheels(self) -> WheelGeometry:
+        """The calibrated wheels of this robot's board; as drawn where there is no such record."""
+        geometry = self.body.geometry
+        if self.is_twin or not self.mcu:
+            return WheelGeometry.drawn(geometry)
+        try:
+            record = read_record(self.calibration_folder(), self.mcu, "wheels")
+            return WheelGeometry.calibrated(geometry, record.result)
+        except (RecordError, KeyError, TypeError, ValueError):
+            return WheelGeometry.drawn(geometry)
 
     def is_calibrated(self) -> bool:
         """A record of exactly this camera is there, or the camera is a recording."""

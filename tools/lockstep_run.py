@@ -142,7 +142,7 @@ class LockstepRun:
         self.mind = Mind(self.channels, MindConfig(
             skill=settings.skill, goal=setup.goal(scenario), engage=True,
             allow_motion=setup.has_body, skills=setup.bundle.manifest.skills,
-            geometry=setup.body.geometry,
+            wheels=setup.wheels(),
         ), SteadyMachine())  # fmt: skip
         self.memory = MemorySink()
         self._camera_out = self.channels.writer("camera", "twin")

@@ -110,7 +110,7 @@ def perception(setup: Setup, channels: Channels, stop: StopFlag, parent: Parent)
     camera = open_camera(setup, channels)
     part = Perception(
         setup.body, setup.layout, setup.bundle.manifest, world, camera, channels,
-        PerceptionConfig(lens=setup.lens(), seed=setup.settings.seed), now_us,
+        PerceptionConfig(setup.lens(), setup.settings.seed, setup.wheels()), now_us,
         open_foresight(setup, world),
     )  # fmt: skip
     heartbeat = Heartbeat(channels, "perception")
@@ -159,7 +159,7 @@ def mind(setup: Setup, channels: Channels, stop: StopFlag, parent: Parent) -> No
         engage=setup.is_twin,
         allow_motion=setup.has_body,
         skills=setup.bundle.manifest.skills,
-        geometry=setup.body.geometry,
+        wheels=setup.wheels(),
     )
     part = Mind(channels, config, LinuxMachine(setup.folder), planner)
     try:

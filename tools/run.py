@@ -36,7 +36,7 @@ def main(args: argparse.Namespace) -> int:
         settings = replace(settings, duration_s=LOCKSTEP_S)
     setup = prepare(settings)
     if settings.lockstep:
-        check(setup)
+        setup = check(setup)
         return _lockstep(setup)
     if sys.platform != "linux":
         raise ConfigError(
@@ -44,7 +44,7 @@ def main(args: argparse.Namespace) -> int:
         )
     name = f"twin-{settings.seed}-{os.getpid()}" if setup.is_twin else f"robot-{setup.body.name}"
     with RuntimeFolder(name) as folder:
-        check(setup)
+        setup = check(setup)
         page = None if settings.headless else listen(settings.page_port)
         return _realtime(setup, folder, page)
 

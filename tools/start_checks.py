@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 from firmware_bridge.errors import FirmwareMismatch, LinkError
@@ -68,16 +69,17 @@ def check_camera(settings: RunSettings) -> None:
     )
 
 
-def check_port(setup: Setup) -> None:
-    """An MCU of ours answers at the port; LinkError where none does."""
+def check_port(setup: Setup) -> str:
+    """An MCU of ours answers at the port: its uid; LinkError where none does."""
     port = setup.settings.firmware
     transport = SerialTransport(port)
     try:
-        probe(Link(transport, setup.body.limit_table()), PROBE_S, now_ns)
+        return probe(Link(transport, setup.body.limit_table()), PROBE_S, now_ns).uid
     except FirmwareMismatch as error:
         transport.close()
         if not _offer_flash(setup, port, str(error)):
             raise LinkError(f"port {port}: {error}") from error
+        return ""
     except LinkError as error:
         raise LinkError(f"port {port}: {error}") from error
     finally:
@@ -93,8 +95,8 @@ def _offer_flash(setup: Setup, port: str, reason: str) -> bool:
     return offer(setup.body.limit_table(), port, reason)
 
 
-def check(setup: Setup) -> None:
-    """All that can be looked at without starting anything."""
+def check(setup: Setup) -> Setup:
+    """All that can be looked at without starting anything; what was learnt of the board is added."""
     settings = setup.settings
     check_camera(settings)
     check_writable(setup.folder, "--record" if settings.record else "the folder of logs")
@@ -103,7 +105,8 @@ def check(setup: Setup) -> None:
             raise ConfigError(f"--report: {settings.report} is a folder; give a file name")
         check_writable(settings.report.parent, "--report")
     if not setup.is_twin and setup.has_body:
-        check_port(setup)
+        return replace(setup, mcu=check_port(setup))
+    return setup
 
 
 def listen(port: int) -> socket.socket:

@@ -19,6 +19,7 @@ from runtime.goal import MASK, VALUES
 from runtime.lockstep import START_NS, Clockwork, LockstepChannels
 from runtime.machine import MachineState
 from runtime.mind import INTENT_LIFE_NS, Mind, MindConfig
+from runtime.odometry import WheelGeometry
 from runtime.planner_link import ZmqPlannerLink
 from runtime.planner_wire import PlannedStep, Proposed, open_socket
 from runtime.skills import SKILLS
@@ -28,7 +29,7 @@ MS = 1_000_000
 GOAL = goal_vector(distance_m=1.2, appearance=(0.9, 0.1, 0.1))
 CONFIG = MindConfig(
     skill="follow", goal=GOAL, engage=True, allow_motion=True,
-    geometry=load_body("companion").geometry, skills=tuple(SKILLS),
+    wheels=WheelGeometry.drawn(load_body("companion").geometry), skills=tuple(SKILLS),
 )  # fmt: skip
 FIT = MachineState(1e6, 1e6, 40.0)
 

@@ -7,7 +7,7 @@ import pytest
 
 from firmware_bridge.sensors import SENSORS
 from runtime.body import load_body
-from runtime.odometry import Odometry
+from runtime.odometry import Odometry, WheelGeometry
 
 GEOMETRY = load_body("companion").geometry
 MS = 1_000_000
@@ -17,7 +17,7 @@ class Wheels:
     """A robot on a plane: what its sensors say of a motion."""
 
     def __init__(self, bias=0.0):
-        self.odometry = Odometry(GEOMETRY)
+        self.odometry = Odometry(WheelGeometry.drawn(GEOMETRY))
         self.record = np.zeros((), SENSORS)
         self.bias = bias
         self.drive(0, 0, 0.01)
@@ -64,3 +64,42 @@ def test_a_batch_twice_moves_nothing_twice():
     wheels = Wheels().drive(0.5, 0, 1)
     wheels.odometry.step(wheels.record)
     assert wheels.odometry.pose[0] == pytest.approx(0.5, abs=1e-4)
+
+
+def test_calibrated_wheels_turn_and_roll_as_measured():
+    result = {"base_over_diameter": 1.8, "right_over_left": 1.01}
+    wheels = WheelGeometry.calibrated(GEOMETRY, result)
+    assert wheels.right_m / wheels.left_m == pytest.approx(1.01)
+    assert wheels.left_m + wheels.right_m == pytest.approx(2 * GEOMETRY.wheel_radius_m)
+    assert wheels.track_m / (wheels.left_m + wheels.right_m) == pytest.approx(1.8)
+    assert wheels.turned_rad(-1, 1) == pytest.approx(1 / 1.8)
+    assert wheels.ahead_m(1, 1) == pytest.approx(GEOMETRY.wheel_radius_m)
+    longer = WheelGeometry.calibrated(GEOMETRY, result | {"wheel_diameters_m": [0.16, 0.16]})
+    assert longer.ahead_m(1, 1) == pytest.approx(0.08)
+    for bad in (
+        {},
+        {"base_over_diameter": -1, "right_over_left": 1},
+        {"base_over_diameter": "x", "right_over_left": 1},
+    ):
+        with pytest.raises((KeyError, TypeError, ValueError)):
+            WheelGeometry.calibrated(GEOMETRY, bad)
+
+
+def test_a_robot_takes_the_wheels_of_its_own_board(tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    from calibration.store import Record, write_record
+    from tools.compose import RunSettings, calibration_folder, prepare
+
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    record = Record(
+        kind="wheels", serial="board-1", date="2026-01-01T00:00:00Z", tool_version="0", verdict="PASS",
+        cause="c", next="n", result={"base_over_diameter": 1.8, "right_over_left": 1.0}, quality={},
+    )  # fmt: skip
+    write_record(calibration_folder(), record)
+    drawn = WheelGeometry.drawn(GEOMETRY)
+    twin = prepare(RunSettings(seed=1, lockstep=True))
+    robot = replace(twin, settings=replace(twin.settings, target="robot"), mcu="board-1")
+    assert robot.wheels().track_m == pytest.approx(1.8 * 2 * GEOMETRY.wheel_radius_m)
+    assert replace(robot, mcu="board-2").wheels() == drawn
+    assert twin.wheels() == drawn
