@@ -174,7 +174,7 @@ def test_each_skill_is_given_what_it_needs_of_the_goal_and_no_more(skill: str) -
 def test_place_and_heading_are_carried_along_with_the_base() -> None:
     rig = Rig(replace(CONFIG, goal=WHOLE, skill="go_to"))
     half_track_m, radius_m = (
-        load_body("companion").geometry.track_width_m / 2, CONFIG.geometry.wheel_radius_m
+        load_body("companion").geometry.track_width_m / 2, load_body("companion").geometry.wheel_radius_m
     )  # fmt: skip
     left = right = 0.0
     # 1 m straight on, a quarter to the left, and a moment at rest: speed, turn, periods
