@@ -32,6 +32,7 @@ from runtime.errors import ConfigError
 from runtime.foresight import Foresight, Search
 from runtime.odometry import WheelGeometry
 from runtime.skills import SKILLS
+from tools.calibrate.table import TOOLS, age_of
 from tools.runtime_folder import runs_folder
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ ROBOT_BACKENDS: dict[str, tuple[str, ...]] = {
 }
 # What a graph may take at start (p90 of 50 runs), in real time; lockstep counts no wall time.
 GRAPH_BUDGET_US = {"observe": 20_000.0, "imagine": 15_000.0, "decode": 15_000.0, "policy": 3_000.0}
+
+
+OVERDUE = 2  # times the days after which a calibration is due: older ones do not count
 
 
 def calibration_folder() -> Path:
@@ -194,13 +198,15 @@ class Setup:
             return WheelGeometry.drawn(geometry)
 
     def is_calibrated(self) -> bool:
-        """A record of exactly this camera is there, or the camera is a recording."""
+        """A record of exactly this camera, good and not long overdue; a recording needs none."""
         if not self.has_body or self.settings.lockstep:
             return True
         try:
-            return read_record(self.calibration_folder(), self.camera_serial()).verdict != "FAIL"
-        except RecordError:
+            record = read_record(self.calibration_folder(), self.camera_serial())
+            age_days = age_of(record.date, wall_ns())
+        except (RecordError, ValueError):
             return False
+        return record.verdict != "FAIL" and age_days < OVERDUE * TOOLS["camera"].due_days
 
     def scenario(self) -> Scenario:
         """How hard the twin's scene is."""

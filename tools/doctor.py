@@ -19,7 +19,8 @@ from models.bundle import find_bundle, load_bundle
 from models.errors import ModelError
 from runtime.body import load_body
 from runtime.process import try_fifo
-from tools.compose import DEFAULT_BUNDLE, engines_folder
+from tools.calibrate.install import installed
+from tools.compose import DEFAULT_BUNDLE, calibration_folder, engines_folder
 from tools.runtime_folder import base_folder, runs_folder
 
 
@@ -149,6 +150,14 @@ def check_bundle() -> Iterator[Finding]:
             yield Finding(f"backend {name}", True, False, "runs")
 
 
+def check_calibration() -> Iterator[Finding]:
+    """What is installed for a robot, and whether any of it is due."""
+    rows = installed(calibration_folder())
+    odd = [f"{r['tool']} of {r['serial']} is {r['state']}" for r in rows if r["state"] != "good"]
+    found = f"{len(rows)} installed" + (f": {', '.join(odd)}" if odd else "")
+    yield Finding("calibration", bool(rows) and not odd, False, found, "companion calibrate robot; companion calibrate status tells more")  # fmt: skip
+
+
 def check_devices() -> Iterator[Finding]:
     """What is plugged in."""
     ports = sorted(
@@ -174,5 +183,5 @@ def check_devices() -> Iterator[Finding]:
 
 
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
-    check_python, check_compiler, check_firmware, check_machine, check_bundle, check_devices,
+    check_python, check_compiler, check_firmware, check_machine, check_bundle, check_devices, check_calibration,
 )  # fmt: skip

@@ -1,7 +1,10 @@
 """What is known of a specimen without building it is what the built twin has."""
 
+from datetime import datetime, timedelta, timezone
+
 import pytest
 
+from calibration.store import write_record
 from firmware_bridge.native import library
 from firmware_bridge.plant import Plant
 from runtime.body import load_body
@@ -39,3 +42,12 @@ def test_a_twin_writes_its_factory_calibration_and_reads_it_back(tmp_path) -> No
 def test_another_twins_calibration_is_refused(tmp_path) -> None:
     prepare(RunSettings(seed=5, record=tmp_path)).calibrate_twin()
     assert not prepare(RunSettings(seed=6, record=tmp_path)).is_calibrated()
+
+
+@pytest.mark.parametrize(("years", "counts"), [(0, True), (0.9, True), (1.1, False)])
+def test_a_calibration_long_overdue_does_not_count(tmp_path, years: float, counts: bool) -> None:
+    setup = prepare(RunSettings(seed=5, record=tmp_path))
+    then = datetime.now(timezone.utc) - timedelta(days=365 * years)
+    record = factory_calibration(setup.body, 5, then.strftime("%Y-%m-%dT%H:%M:%SZ"), "1")
+    write_record(setup.calibration_folder(), record)
+    assert setup.is_calibrated() is counts

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from calibration.errors import RecordError
 from calibration.store import Record, history, install, lens_of, read_record, rollback
 from calibration.verdict import Verdict
 from runtime.errors import ConfigError, RuntimeFault
-from tools.calibrate.table import RECORDED, TOOLS, quality_line
+from tools.calibrate.table import RECORDED, TOOLS, age_of, quality_line
 from tools.compose import calibration_folder
 
 
@@ -156,7 +155,7 @@ def _row(folder: Path, serial: str, kind: str) -> dict[str, Any]:
     tool = TOOLS[kind]
     try:
         record = read_record(folder, serial, kind)
-        age = age_days(record)
+        age = age_of(record.date, time.time_ns())
     except (RecordError, ValueError) as error:
         return {"tool": kind, "serial": serial, "state": "damaged", "said": str(error)}
     left = tool.due_days - age if tool.due_days else None
@@ -176,9 +175,3 @@ def _row(folder: Path, serial: str, kind: str) -> dict[str, Any]:
         "earlier": earlier,
         "said": ", ".join(p for p in parts if p),
     }
-
-
-def age_days(record: Record) -> float:
-    """Days since a record's date; ValueError where that is no date."""
-    then = datetime.fromisoformat(record.date.replace("Z", "+00:00"))
-    return (datetime.now(timezone.utc) - then).total_seconds() / 86_400

@@ -18,11 +18,11 @@ from calibration.store import read_record
 from calibration.verdict import Finding, Verdict, judged
 from runtime.body import load_body
 from tools.calibrate.finish import add_output, check_output, finish
-from tools.calibrate.install import age_days, read_verdict
+from tools.calibrate.install import read_verdict
 from tools.calibrate.page import Page, Plot, Table
 from tools.calibrate.proof import Proof, drive_square, judge_proof, plot_proof
 from tools.calibrate.rigs import add_rig, open_rig
-from tools.calibrate.table import TOOLS, quality_line
+from tools.calibrate.table import TOOLS, age_of, quality_line
 from tools.calibrate.wheels_record import SPACE
 from tools.compose import calibration_folder
 
@@ -159,7 +159,7 @@ def _still_good(folder: Path, serial: str, tool: str) -> str:
     """Why a step can be skipped; empty: it cannot."""
     try:
         record = read_record(folder, serial, tool)
-        age = age_days(record)
+        age = age_of(record.date, time.time_ns())
     except (RecordError, ValueError):
         return ""
     left = TOOLS[tool].due_days - age

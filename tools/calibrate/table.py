@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,12 @@ TOOLS = {
     )
 }  # fmt: skip
 RECORDED = tuple(t for t in TOOLS if t not in ("target", "camera-quick"))  # these install something
+
+
+def age_of(date: str, wall_ns: int) -> float:
+    """Days from an ISO 8601 date to now [ns since 1970]; ValueError where it is no date."""
+    then = datetime.fromisoformat(date.replace("Z", "+00:00"))
+    return (wall_ns / 1e9 - then.timestamp()) / 86_400
 
 
 def quality_line(tool: Tool, quality: dict[str, object]) -> str:
