@@ -60,7 +60,7 @@ def detect(image: npt.NDArray[np.uint8], board: Board, window_px: int = 0) -> De
                 continue
             ids, pixels = found
             spacing = _spacing(ids, pixels, board)
-            half = window_px * scale or _half_window(spacing, scale)
+            half = window_px * scale or _half_window(spacing, scale, board)
             pixels = _refine(turned, pixels, half)
             edge = _edge_width(turned, pixels, spacing) / scale
             if mirrored:
@@ -97,9 +97,11 @@ def _refine(image: Grey, pixels: Floats, half: int) -> Floats:
     return np.asarray(cv2.cornerSubPix(image, points, (half, half), (-1, -1), SUBPIX), np.float64).reshape(-1, 2)  # fmt: skip
 
 
-def _half_window(spacing: float, scale: int) -> int:
+def _half_window(spacing: float, scale: int, board: Board) -> int:
+    """In pixels of the enlarged picture; it must not reach a neighbour, nor a marker beside the corner."""
     wanted = max(WINDOW_SHARE * spacing, WINDOW_PX * scale)
-    return max(2, int(min(wanted, WINDOW_SHARE_MAX * spacing)))
+    gap = (board.square_m - board.marker_m) / 2 / board.square_m if board.marker_m else 1.0
+    return max(2, int(min(wanted, WINDOW_SHARE_MAX * spacing, gap * spacing)))
 
 
 def _spacing(ids: npt.NDArray[np.int64], pixels: Floats, board: Board) -> float:

@@ -17,7 +17,7 @@ from calibration.verdict import Finding
 
 HELD_OUT_PX = 0.4
 STD_CENTRE_PX, STD_EDGE_PX = 0.3, 1.0
-HALF_SPLIT_PX = 0.5
+HALF_SPLIT_PX, HALVES_SIGMA = 0.5, 3.0
 FEW_VIEWS, TOO_FEW_VIEWS = 10, 5
 TILT_RAD, TILT_DIRECTIONS = 0.2, 4
 SEEN_SHARE = 0.6  # of the cells
@@ -134,15 +134,17 @@ def _views(fit: Intrinsics) -> list[Finding]:
 def _errors(fit: Intrinsics) -> list[Finding]:
     scale = scale_of(fit.size[0])
     quality = quality_of(fit)
+    # each half is known half as well: more than that is a change, or a camera that slipped
+    halves = max(HALF_SPLIT_PX * scale, HALVES_SIGMA * 2 * float(np.median(fit.std_px)))
     limits = (
-        ("error on views left out", quality["held_out_px"], HELD_OUT_PX, "clean the lens, stop motion blur, check the board is flat"),
-        ("uncertainty at the centre", quality["projection_std_px"]["centre"], STD_CENTRE_PX, "take more views, closer, tilted"),
-        (f"two halves of the views disagree, most in the {_torn(fit)}: that", quality["half_split_px"], HALF_SPLIT_PX, "take more views; both halves should cover the whole picture"),
+        ("error on views left out", quality["held_out_px"], HELD_OUT_PX * scale, "clean the lens, stop motion blur, check the board is flat"),
+        ("uncertainty at the centre", quality["projection_std_px"]["centre"], STD_CENTRE_PX * scale, "take more views, closer, tilted"),
+        (f"two halves of the views disagree, most in the {_torn(fit)}: that", quality["half_split_px"], halves, "take more views; both halves should cover the whole picture"),
     )  # fmt: skip
     return [
-        Finding("FAIL" if value > 3 * limit * scale else "MARGINAL", f"{what} is {_px(value)}, at most {_px(limit * scale)} is good", do)
+        Finding("FAIL" if value > 3 * limit else "MARGINAL", f"{what} is {_px(value)}, at most {_px(limit)} is good", do)
         for what, value, limit, do in limits
-        if not value <= limit * scale
+        if not value <= limit
     ]  # fmt: skip
 
 
