@@ -53,6 +53,7 @@ VERBS = (
     Verb(("firmware", "build"), "tools.firmware", "build the MCU's program for this machine or a board", "build", "add_build"),
     Verb(("firmware", "sign"), "tools.firmware", "sign a program for a board", "sign_program", "add_sign"),
     Verb(("firmware", "keygen"), "tools.firmware", "make a signing key", "keygen", "add_keygen"),
+    Verb(("calibrate", "target"), "tools.calibrate.target", "a board to print, and its true size once it is printed"),
     Verb(("calibrate", "camera", "solve"), "tools.calibrate.camera", "intrinsics from pictures of a board", "solve", "add_solve"),
     Verb(("calibrate", "wheels", "record"), "tools.calibrate.wheels_record", "drive squares both ways and log wheels and gyro", "record", "add_record"),
     Verb(("calibrate", "wheels", "solve"), "tools.calibrate.wheels", "base and wheel diameters from a log of driving", "solve", "add_solve"),
@@ -89,7 +90,11 @@ GROUPS = {
     "log": "the black box",
     "config": "configuration",
 }
-GROUPS |= {f"calibrate {tool.name}": tool.help for tool in TOOLS.values()}
+GROUPS |= {
+    f"calibrate {name}": TOOLS[name].help
+    for name in dict.fromkeys(v.words[1] for v in VERBS if v.words[0] == "calibrate")
+    if any(v.words[:2] == ("calibrate", name) and len(v.words) > 2 for v in VERBS)
+}
 
 
 def build_parser(argv: list[str]) -> argparse.ArgumentParser:

@@ -147,6 +147,9 @@ def test_wrong_use_is_exit_2_and_a_sentence(say, argv: list[str], says: str) -> 
 
 
 NEEDED = {
+    ("calibrate", "target"): ["--board", "x"],
+    ("calibrate", "wheels", "solve"): ["--log", "x"],
+    ("calibrate", "wheels", "record"): ["--out", "x"],
     ("model", "export"): ["--precision", "fp16", "--out", "x"],
     ("calibrate", "imu-multi", "solve"): ["--accel", "x", "--gyro", "x"],
     ("calibrate", "convert"): ["--from", "x", "--to", "y", "--format", "json"],
@@ -247,6 +250,12 @@ ELSEWHERE = {
     ("log", "info"): "test_log_tools.py",
     ("log", "recover"): "test_log_tools.py",
     ("bench",): "test_bench.py",
+    ("calibrate", "target"): "test_calibrate_target.py",
+    ("calibrate", "camera", "solve"): "test_calibrate_camera.py",
+    ("calibrate", "wheels", "record"): "test_calibrate_rig.py",
+    ("calibrate", "wheels", "solve"): "test_calibrate_wheels.py",
+    ("calibrate", "status"): "test_calibrate_camera.py",
+    **{w: "test_calibrate_camera.py" for w in WORDS if w[::2] == ("calibrate", "install")},
     ("calibrate", "imu-multi", "solve"): "test_calibrate_imu_multi.py",
     ("calibrate", "convert"): "test_calibrate_convert.py",
     ("calibrate", "cam-imu", "solve"): "test_calibrate_cam_imu.py",
