@@ -54,6 +54,7 @@ VERBS = (
     Verb(("firmware", "sign"), "tools.firmware", "sign a program for a board", "sign_program", "add_sign"),
     Verb(("firmware", "keygen"), "tools.firmware", "make a signing key", "keygen", "add_keygen"),
     Verb(("calibrate", "target"), "tools.calibrate.target", "a board to print, and its true size once it is printed"),
+    Verb(("calibrate", "camera", "record"), "tools.calibrate.camera_record", "guided pictures of a board, taken by themselves when they are good", "record", "add_record"),
     Verb(("calibrate", "camera", "solve"), "tools.calibrate.camera", "intrinsics from pictures of a board", "solve", "add_solve"),
     Verb(("calibrate", "wheels", "record"), "tools.calibrate.wheels_record", "drive squares both ways and log wheels and gyro", "record", "add_record"),
     Verb(("calibrate", "wheels", "solve"), "tools.calibrate.wheels", "base and wheel diameters from a log of driving", "solve", "add_solve"),

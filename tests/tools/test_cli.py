@@ -148,6 +148,7 @@ def test_wrong_use_is_exit_2_and_a_sentence(say, argv: list[str], says: str) -> 
 
 NEEDED = {
     ("calibrate", "target"): ["--board", "x"],
+    ("calibrate", "camera", "record"): ["--out", "x"],
     ("calibrate", "wheels", "solve"): ["--log", "x"],
     ("calibrate", "wheels", "record"): ["--out", "x"],
     ("model", "export"): ["--precision", "fp16", "--out", "x"],
@@ -251,6 +252,7 @@ ELSEWHERE = {
     ("log", "recover"): "test_log_tools.py",
     ("bench",): "test_bench.py",
     ("calibrate", "target"): "test_calibrate_target.py",
+    ("calibrate", "camera", "record"): "test_calibrate_camera_record.py",
     ("calibrate", "camera", "solve"): "test_calibrate_camera.py",
     ("calibrate", "wheels", "record"): "test_calibrate_rig.py",
     ("calibrate", "wheels", "solve"): "test_calibrate_wheels.py",
