@@ -149,6 +149,8 @@ def test_wrong_use_is_exit_2_and_a_sentence(say, argv: list[str], says: str) -> 
 NEEDED = {
     ("calibrate", "target"): ["--board", "x"],
     ("calibrate", "camera", "record"): ["--out", "x"],
+    ("calibrate", "camera-quick", "solve"): ["--images", "x", "--calibration", "y"],
+    **{w: ["x", "--report", "y"] for w in WORDS if w[0] == "calibrate" and w[-1] == "report"},
     ("calibrate", "wheels", "solve"): ["--log", "x"],
     ("calibrate", "wheels", "record"): ["--out", "x"],
     ("model", "export"): ["--precision", "fp16", "--out", "x"],
@@ -257,6 +259,8 @@ ELSEWHERE = {
     ("calibrate", "wheels", "record"): "test_calibrate_rig.py",
     ("calibrate", "wheels", "solve"): "test_calibrate_wheels.py",
     ("calibrate", "status"): "test_calibrate_camera.py",
+    ("calibrate", "camera-quick", "solve"): "test_calibrate_camera_quick.py",
+    **{w: "test_calibrate_report.py" for w in WORDS if w[::2] == ("calibrate", "report")},
     **{w: "test_calibrate_camera.py" for w in WORDS if w[::2] == ("calibrate", "install")},
     ("calibrate", "imu-multi", "solve"): "test_calibrate_imu_multi.py",
     ("calibrate", "convert"): "test_calibrate_convert.py",
