@@ -233,7 +233,7 @@ class Guide:
 
     def _said(self, seen: Detection | None, take: bool) -> str:
         if self.done:
-            return "done: the board can go"
+            return "done: put the board away; the terminal says what is next"
         wanted = self._need.words if self._need else ""
         if seen is None:
             return "hold the whole board before the camera" if not self.views else f"show the whole board, then {wanted}"  # fmt: skip

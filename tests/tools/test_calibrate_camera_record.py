@@ -3,6 +3,7 @@
 import errno
 import json
 import re
+import shutil
 import threading
 import urllib.error
 import urllib.request
@@ -249,3 +250,34 @@ def test_a_terminal_has_one_line_and_a_bell(capsys, monkeypatch):
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and err.count("\r") == 2 and err.count("\a") == 1
     assert "\x1b" not in err
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("width", [400, 1100])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_in_a_browser(width, scheme):
+    playwright = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no chromium on this machine (.ci/run installs it)")
+    guide, errors = Guide(parse_board(TWIN_BOARD), (128, 96)), []
+    hand = Hand(guide.board, lens_of(load_body("companion"), 0), 0)
+    with GuidancePage(0) as served, playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])  # fmt: skip
+        page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        page.on("pageerror", lambda e: errors.append(str(e)))
+        image = hand.frame()
+        first = Advice("fill the lower right", False, False, 0.25, Need("cell", 24))
+        served.show(image, detect(image, guide.board), first, guide)
+        page.goto(served.url)
+        page.wait_for_function("document.getElementById('text').textContent.includes('lower right')")  # fmt: skip
+        page.wait_for_function("document.getElementById('picture').naturalWidth === 640")
+        assert page.locator("#cover i.next").count() == page.locator("#grid i.next").count() == 1
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "no sideways scroll"  # fmt: skip
+        page.click("#sound")
+        guide.keep(detect(image, guide.board))
+        served.show(image, None, Advice("done", True, True, 1.0, None), guide)
+        page.wait_for_selector(".say.done")
+        assert page.locator("#cover i.on").count() > 0
+        browser.close()
+    assert errors == []
