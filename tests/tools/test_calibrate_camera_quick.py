@@ -1,5 +1,6 @@
 """`companion calibrate camera-quick`: the same lens passes, one that moved or another camera does not."""
 
+import dataclasses
 import json
 
 import cv2
@@ -11,6 +12,7 @@ from calibration.camera import LensCamera, PinholeCamera
 from calibration.corners import detect
 from calibration.store import Record, camera_result, write_record
 from tools import companion
+from tools.calibrate import camera_quick
 from tools.twin.board_view import BoardView
 
 BOARD = "chessboard:7x5:35mm"
@@ -67,11 +69,22 @@ def test_another_lens_fails_by_name(capsys, tmp_path):
     assert "recalibrate" in verdict["next"]
 
 
-def test_worse_than_it_was_is_marginal(capsys, tmp_path):
-    moved = LensCamera(LENS.pinhole, (-0.1, 0.04, 0, 0, 0))
+@pytest.mark.parametrize("change", [{"fx": 267.8, "fy": 267.8}, {"cx": 185.0}])
+def test_a_lens_that_poses_would_hide_is_seen(capsys, tmp_path, change):
+    moved = LensCamera(dataclasses.replace(LENS.pinhole, **change), LENS.distortion)
     code, verdict, _ = quick(capsys, shots(tmp_path / "p"), stored(tmp_path, moved))
-    assert code == 3, verdict
-    assert "when it was calibrated it was 0.05 px" in verdict["cause"]
+    quality = verdict["quality"]
+    assert quality["drift_px"] < 0.5, "the residual alone would pass"
+    assert code == 1 and "the lens moved" in verdict["cause"]
+    assert quality["lens_change_px"] > 3 * quality["lens_change_std_px"]
+
+
+def test_worse_than_it_was_and_shots_that_cannot_tell_are_marginal():
+    (worse,) = camera_quick._findings(0.4, 0.05, 1.0)
+    assert worse.level == "MARGINAL" and "it was 0.05 px" in worse.cause
+    (vague,) = camera_quick._moved(2.0, 1.5, 1.0)
+    assert vague.level == "MARGINAL" and "cannot tell" in vague.cause
+    assert camera_quick._moved(0.5, 0.1, 1.0) == []
 
 
 def test_two_shots_are_too_few(capsys, tmp_path):

@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from calibration.bundle_adjustment import locate, rms
+from calibration.bundle_adjustment import Family, Floats, Solution, adjust, locate, rms
 from calibration.camera import FisheyeCamera
 from calibration.errors import DataError
 from calibration.lens_checks import scale_of
+from calibration.lens_trust import grid_px, projection_change, projection_std
 from calibration.projection import project
 from calibration.store import Record, lens_of
 from calibration.verdict import Finding, Verdict, judged
@@ -26,6 +27,7 @@ from tools.calibrate.recording import recording_of
 TOOL = "camera-quick"
 SHOTS = 3
 DRIFT_PX = 1.0  # in a picture 640 wide; grows as the gates of the full calibration do
+SIGMAS = 3.0  # that a change of the lens must stand out by
 WORSE = 2.5  # times the error that the calibration had on views it had not seen
 WORSE_FLOOR_PX = 0.3
 
@@ -92,8 +94,38 @@ def judge(seen: Views, stored: _Stored, source: Path, device: str = "") -> Verdi
         "views": len(seen.views),
         "view_px": {name: rms([r]) for name, r in residuals.items()},
     }
-    findings = _findings(drift, held_out, scale_of(size[0]))
+    change, std = _change(seen, lens, model)
+    quality |= {"lens_change_px": change, "lens_change_std_px": std}
+    scale = scale_of(size[0])
+    findings = _findings(drift, held_out, scale) + _moved(change, std, scale)
     return judged(TOOL, {}, quality, findings, sha, device, "nothing", "the lens is as calibrated")
+
+
+def _change(seen: Views, lens: Floats, model: str) -> tuple[float, float]:
+    """How far the shots, were they to choose, would move projection [px], and its uncertainty.
+
+    Poses swallow most of a moved lens, so a small residual alone proves little: focal length,
+    centre and first distortion are fitted beside the stored ones.
+    """
+    free = np.zeros((len(lens), 4))
+    free[:2, 0] = lens[:2] / lens[0]
+    free[(2, 3, 4), (1, 2, 3)] = 1
+    whole = Family("stored", model, np.eye(len(lens)))
+    nothing, poses = np.eye(len(lens)), np.array([locate(model, lens, v) for v in seen.views])
+    fit = adjust(Family("moved", model, free), seen.views, np.zeros(4), poses, lens)
+    old = Solution(whole, lens, poses, [], nothing, nothing)
+    new = Solution(whole, lens + free @ fit.x, fit.poses, fit.residuals, free @ fit.covariance @ free.T, free @ fit.robust @ free.T)  # fmt: skip
+    at = grid_px(seen.size)
+    change, std = projection_change(old, new, at), projection_std(new, at, seen.size)
+    return float(np.nanmedian(change)), float(np.median(std))
+
+
+def _moved(change: float, std: float, scale: float) -> list[Finding]:
+    if change > DRIFT_PX * scale and change > SIGMAS * std:
+        return [Finding("FAIL", f"the lens moved, or this is another camera: a lens that is {change:.2g} ± {std:.2g} px different fits better, {DRIFT_PX * scale:.2g} px is the most", "recalibrate: companion calibrate camera record")]  # fmt: skip
+    if not std <= DRIFT_PX * scale:
+        return [Finding("MARGINAL", f"the shots cannot tell whether the lens moved: ±{std:.2g} px", "take shots that fill the picture, tilted by 30 degrees, left, right and up")]  # fmt: skip
+    return []
 
 
 def _findings(drift: float, held_out: float, scale: float) -> list[Finding]:
