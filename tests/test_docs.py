@@ -52,7 +52,6 @@ DRY = {
     "companion firmware build --target": "companion firmware build --help",
     "companion firmware keygen": "companion firmware keygen --help",
     "cp firmware_bridge": "cp {root}/firmware_bridge{rest}",
-    "companion calibrate camera": "companion calibrate camera solve --help",
     "companion calibrate robot": "companion calibrate robot --help",  # test_calibrate_robot.py
     "companion calibrate wheels": "companion calibrate wheels solve --help",  # and the others', too
     "companion calibrate motor": "companion calibrate motor solve --help",
@@ -61,6 +60,11 @@ DRY = {
     "companion calibrate imu-allan": "companion calibrate imu-allan solve --help",
     "companion calibrate cam-imu": "companion calibrate cam-imu solve --help",
     "companion calibrate convert": "companion calibrate convert --help",
+    "companion calibrate camera solve": "companion calibrate camera solve --help",
+    "companion calibrate camera record": "companion calibrate camera record --help",
+    "companion calibrate camera report": "companion calibrate camera report --help",
+    "companion calibrate camera install": "companion calibrate camera install --help",
+    "companion calibrate camera-quick": "companion calibrate camera-quick solve --help",
     # long
     "companion model train": "companion model train --help",
     "companion model evaluate": "companion model evaluate --help",  # test_cli.py runs one

@@ -60,9 +60,13 @@ VERBS = (
     Verb(("calibrate", "head", "solve"), "tools.calibrate.head", "where the camera sits on the head", "solve", "add_solve"),
     Verb(("calibrate", "motor", "record"), "tools.calibrate.motor", "sweep every joint both ways, on a stand, at a tenth of the current", "record", "add_record"),
     Verb(("calibrate", "motor", "solve"), "tools.calibrate.motor", "direction, gain, delay, play and travel of every joint", "solve", "add_solve"),
+    Verb(("calibrate", "target"), "tools.calibrate.target", "a board to print, and its true size once it is printed"),
+    Verb(("calibrate", "camera", "record"), "tools.calibrate.camera_record", "guided pictures of a board, taken by themselves when they are good", "record", "add_record"),
+    Verb(("calibrate", "camera-quick", "solve"), "tools.calibrate.camera_quick", "is the lens still the one that was calibrated? three shots", "solve", "add_solve"),
     Verb(("calibrate", "wheels", "record"), "tools.calibrate.wheels_record", "drive squares both ways and log wheels and gyro", "record", "add_record"),
     Verb(("calibrate", "wheels", "solve"), "tools.calibrate.wheels", "base and wheel diameters from a log of driving", "solve", "add_solve"),
     *(Verb(("calibrate", tool, "install"), "tools.calibrate.install", "put a result in force, or go back to the one before") for tool in RECORDED),
+    *(Verb(("calibrate", tool, "report"), "tools.calibrate.report", "the page of a result, and how it differs from what is installed") for tool in RECORDED),
     Verb(("calibrate", "status"), "tools.calibrate.install", "what is installed, how old and how good, and when it is due", "status", "add_status"),
     Verb(("model", "train"), "tools.model", "train a bundle from twin data", "train", "add_train"),
     Verb(("model", "evaluate"), "tools.evaluate.command", "prediction, skills, surprise and planning on fresh seeds", "evaluate"),
@@ -96,9 +100,9 @@ GROUPS = {
     "config": "configuration",
 }
 GROUPS |= {
-    f"calibrate {tool.name}": tool.help
-    for tool in TOOLS.values()
-    if any(verb.words[:2] == ("calibrate", tool.name) and verb.words[2:] for verb in VERBS)
+    f"calibrate {name}": TOOLS[name].help
+    for name in dict.fromkeys(v.words[1] for v in VERBS if v.words[0] == "calibrate")
+    if any(v.words[:2] == ("calibrate", name) and len(v.words) > 2 for v in VERBS)
 }
 
 

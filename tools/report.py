@@ -232,12 +232,12 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
     write_whole(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, content: str | bytes) -> None:
     """Write beside the place and rename there: nothing half-written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     work = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        work.write_text(text)
+        work.write_bytes(content.encode() if isinstance(content, str) else content)
         work.replace(path)
     except OSError as error:
         work.unlink(missing_ok=True)

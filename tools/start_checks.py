@@ -56,8 +56,13 @@ def make_folder(folder: Path) -> list[Path]:
 
 def check_camera(settings: RunSettings) -> None:
     """The named camera could be there; whether it opens, perception finds out."""
-    camera = settings.camera
-    if camera == "twin" or "!" in camera or Path(camera).is_file():
+    if settings.camera != "twin" and not Path(settings.camera).is_file():
+        check_device(settings.camera)
+
+
+def check_device(camera: str) -> None:
+    """A device, or a GStreamer pipeline; ConfigError where there is no such device."""
+    if "!" in camera:
         return
     device = Path(f"/dev/video{camera}" if camera.isdigit() else camera)
     if device.is_char_device():

@@ -45,6 +45,7 @@ def test_a_twin_is_calibrated_proved_and_then_left_alone(capsys, tmp_path) -> No
     assert verdict["result"] == {
         "imu-static": "skipped",
         "motor": "PASS",
+        "camera": "skipped",
         "head": "skipped",
         "wheels": "skipped",
     }

@@ -6,14 +6,20 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from calibration.board import parse_board
-from calibration.intrinsics import CHOICES, LEAST_VIEWS, Intrinsics, solve_intrinsics
+import numpy as np
+
+from calibration.board import Board, parse_board
+from calibration.bundle_adjustment import Solution
+from calibration.intrinsics import CHOICES, FAMILIES, LEAST_VIEWS, Intrinsics, solve_intrinsics
 from calibration.lens_checks import findings_of, quality_of, result_of
+from calibration.lens_trust import grid_px, projection_change
 from calibration.verdict import Finding, Verdict, judged
+from runtime.body import load_body
 from runtime.errors import ConfigError
 from tools.calibrate.camera_page import draw
 from tools.calibrate.finish import add_output, check_output, digest, finish
 from tools.calibrate.pictures import Views, read_pictures, read_points
+from tools.calibrate.recording import Recording, recording_of
 
 TOOL = "camera"
 
@@ -24,9 +30,9 @@ def add_solve(parser: argparse.ArgumentParser) -> None:
     add("--images", type=Path, metavar="DIR|VIDEO", help="pictures of the board, or a video")
     add(
         "--board",
-        required=True,
+        default="",
         metavar="BOARD",
-        help="chessboard:9x6:25mm (inner corners), charuco:5x7:40mm:30mm:DICT_5X5_100 (squares), or points:CSV (corners found elsewhere: view,X,Y,u,v)",
+        help="default: what `record` noted; chessboard:9x6:25mm (inner corners), charuco:5x7:40mm:30mm:DICT_5X5_100 (squares), or points:CSV (corners found elsewhere: view,X,Y,u,v)",
     )
     add(
         "--model",
@@ -58,29 +64,55 @@ def solve(args: argparse.Namespace) -> int:
         raise ConfigError(
             f"--window {args.window}: give a half width in pixels, 0 to follow the spacing"
         )
-    seen = _seen(args)
-    verdict, fit = judge(seen, args.model)
+    recorded = recording_of(args.images) if args.images is not None else None
+    seen = _seen(args, recorded)
+    verdict, fit = judge(seen, args.model, recorded)
     return finish(args, verdict, lambda: draw(seen, fit))
 
 
-def judge(seen: Views, model: str = "auto") -> tuple[Verdict, Intrinsics | None]:
+def judge(
+    seen: Views, model: str = "auto", recorded: Recording | None = None
+) -> tuple[Verdict, Intrinsics | None]:
     """Verdict of what was seen; no fit where there is too little to fit."""
-    sha = digest(seen.files)
+    sha, device = digest(seen.files), recorded.serial if recorded else ""
     if len(seen.views) < LEAST_VIEWS:
-        return judged(TOOL, {}, _counts(seen), [_too_little(seen)], sha), None
+        return judged(TOOL, {}, _counts(seen), [_too_little(seen)], sha, device), None
     fit = solve_intrinsics(seen.views, seen.size, model)
     findings = [*_oddities(seen), *findings_of(fit)]
-    quality = {**quality_of(fit), **_counts(seen)}
-    return judged(TOOL, result_of(fit), quality, findings, sha), fit
+    quality = {**quality_of(fit), **_counts(seen), **_against_truth(fit, recorded)}
+    return judged(TOOL, result_of(fit), quality, findings, sha, device), fit
 
 
-def _seen(args: argparse.Namespace) -> Views:
+def _against_truth(fit: Intrinsics, recorded: Recording | None) -> dict[str, Any]:
+    """How far projection is off the true lens [px], where it is known: on the twin."""
+    if recorded is None or recorded.camera != "twin":
+        return {}
+    from tools.twin.specimen import lens_of  # a robot has no simulator
+
+    true = lens_of(load_body(recorded.body), int(recorded.serial.removeprefix("twin-")))
+    p = true.pinhole
+    lens = np.array([p.fx, p.fy, p.cx, p.cy, *true.distortion])
+    known = Solution(FAMILIES["pinhole"], lens, np.zeros((1, 6)), [], np.eye(9), np.eye(9))
+    change = projection_change(fit.solution, known, grid_px(fit.size))
+    return {"truth_projection_px": float(np.median(change))}
+
+
+def _seen(args: argparse.Namespace, recorded: Recording | None) -> Views:
     if args.board.startswith("points:"):
         return read_points(Path(args.board.removeprefix("points:")), _size(args), args.camera_id)
-    board = parse_board(args.board)
     if args.images is None:
         raise ConfigError("--images is missing; give a folder of pictures or a video")
-    return read_pictures(args.images, board, args.window)
+    return read_pictures(args.images, board_of(args, recorded), args.window)
+
+
+def board_of(args: argparse.Namespace, recorded: Recording | None) -> Board:
+    """The board asked for, or the one a recording was made with."""
+    if not args.board and recorded is None:
+        raise ConfigError(
+            f"--board is missing, and {args.images} was not made by `record`, which notes it; give what was"
+            " held up, as chessboard:9x6:25mm"
+        )
+    return parse_board(args.board or (recorded.board if recorded else ""))
 
 
 def _size(args: argparse.Namespace) -> tuple[int, int]:

@@ -24,13 +24,14 @@ from tools.calibrate.proof import Proof, drive_square, judge_proof, plot_proof
 from tools.calibrate.rigs import add_rig, open_rig
 from tools.calibrate.table import TOOLS, age_of, quality_line
 from tools.calibrate.wheels_record import SPACE
-from tools.compose import calibration_folder
+from tools.compose import calibration_folder, device_serial
 
 TOOL = "robot"
-ORDER = ("imu-static", "motor", "head", "wheels")
+ORDER = ("imu-static", "motor", "camera", "head", "wheels")
 LOGS = {  # how `solve` takes what `record` left, and its name in the work folder
     "imu-static": ("--imu", "imu-static.csv"),
     "motor": ("--log", "motor.csv"),
+    "camera": ("--images", "camera"),
     "head": ("--record", "head"),
     "wheels": ("--log", "wheels.csv"),
 }
@@ -103,23 +104,26 @@ def _serial(args: argparse.Namespace) -> str:
         return rig.connect()
 
 
-def _step(args: argparse.Namespace, folder: Path, serial: str, tool: str) -> Done:
+def _step(args: argparse.Namespace, folder: Path, board: str, tool: str) -> Done:
     """Skip, or record, solve and install one tool."""
+    serial = device_serial(args.camera) if TOOLS[tool].device == "camera" and args.camera else board
     good = None if args.again else _still_good(folder, serial, tool)
     if good:
         return Done(tool, "skipped", good)
     began = time.monotonic()
     flag, name = LOGS[tool]
     log = args.work / name
-    if log.is_dir():  # of a run before: what is recorded anew is not mixed with it
+    if (
+        log.is_dir() and tool == "head"
+    ):  # a head's poses are of one setting; a camera's views add up
         shutil.rmtree(log)
     out, report = args.work / f"{tool}.json", args.work / f"{tool}.html"
     where = ["--seed", str(args.seed), "--body", args.body]
-    where += ["--port", args.port] if args.port else []
-    where += ["--camera", args.camera] if args.camera and tool == "head" else []
+    where += ["--port", args.port] if args.port and tool != "camera" else []
+    where += ["--camera", args.camera] if args.camera and TOOLS[tool].device == "camera" else []
     out.unlink(missing_ok=True)
     recorded = _command(args, "calibrate", tool, "record", "--out", str(log), *where)
-    if recorded and not log.is_file():  # motor records what blocked it, too
+    if recorded and not log.exists():  # motor records what blocked it, too
         cause = Finding("FAIL", f"{tool} was not recorded", "see the message above, and run `companion calibrate robot` again: it goes on here")  # fmt: skip
         return Done(tool, "FAIL", cause.cause, time.monotonic() - began, [cause])
     _command(args, "calibrate", tool, "solve", flag, str(log), "--out", str(out), "--report", str(report))  # fmt: skip

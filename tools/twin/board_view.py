@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +44,7 @@ class BoardView:
 
         `drift` (6,): how far the pose moves while the shutter is open.
         """
-        grid = self._rays()
+        grid = self._rays
         moments = 1 if drift is None else 6
         total = np.zeros(len(grid))
         for k in range(moments):
@@ -57,7 +58,9 @@ class BoardView:
         image = image * shade + rng.normal(0, self.noise_counts, image.shape)
         return np.asarray(np.clip(np.round(image), 0, 255), np.uint8)
 
+    @cached_property
     def _rays(self) -> Floats:
+        """(N, 3) SUB x SUB through every pixel, row by row."""
         steps = (np.arange(SUB) + 0.5) / SUB - 0.5
         y = (np.arange(self.height)[:, None] + steps).ravel()
         x = (np.arange(self.width)[:, None] + steps).ravel()
@@ -71,7 +74,7 @@ class BoardView:
             reach = (turn.T @ pose[3:])[2] / (rays @ turn)[:, 2]
         met = (rays * reach[:, None] - pose[3:]) @ turn  # in the board's frame
         out = np.full(len(rays), WALL)
-        paint, low = self._texture()
+        paint, low = self._texture
         at = (met[:, :2] / self.board.square_m - low) * TEXELS
         with np.errstate(invalid="ignore"):
             inside = (reach > 0) & (at >= 0).all(1) & (at < paint.shape[::-1]).all(1)
@@ -79,6 +82,7 @@ class BoardView:
         out[inside] = paint[where[:, 1], where[:, 0]]
         return out
 
+    @cached_property
     def _texture(self) -> tuple[Floats, Floats]:
         """Paint (rows, columns) of the board with its border, and its low corner [squares]."""
         board = self.board
