@@ -119,8 +119,8 @@ def test_concurrent_reader_never_sees_a_torn_record():
     try:
         out = np.zeros(words, np.uint64)
         last = reads = 0
-        end = time.monotonic() + 1.0
-        while time.monotonic() < end:
+        end = time.monotonic() + 20.0  # a busy machine lets the writer in seldom
+        while reads <= 200 and time.monotonic() < end:
             seq = ring.latest(out, last)
             assert seq >= last
             if seq != last:
