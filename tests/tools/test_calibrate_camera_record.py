@@ -53,7 +53,7 @@ def stop_after(monkeypatch):
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0])
 def test_the_twin_s_lens_is_found(capsys, tmp_path, seed):
     folder = tmp_path / "my pictures"
     code, out, _ = record(capsys, "--out", folder, "--seed", seed)
