@@ -17,7 +17,7 @@ from scipy.optimize import least_squares
 from calibration.bundle_adjustment import View, locate, rms
 from calibration.errors import DataError
 from calibration.projection import project
-from calibration.verdict import Finding
+from calibration.verdict import Finding, Level
 
 Floats = npt.NDArray[np.float64]
 LEAST = 6
@@ -172,8 +172,8 @@ def judge_head(fit: Head) -> list[Finding]:
     out = []
     for axis, span in zip(("yaw", "pitch"), fit.span_rad, strict=True):
         if span < SPAN_RAD:
-            level = "FAIL" if span < SPAN_RAD / 3 else "MARGINAL"
-            out.append(Finding(level, f"the {axis} axis moved {np.degrees(span):.0f} deg, 20 are needed", f"record again with the board in the middle, so that the {axis} can move"))  # type: ignore[arg-type] # fmt: skip
+            level: Level = "FAIL" if span < SPAN_RAD / 3 else "MARGINAL"
+            out.append(Finding(level, f"the {axis} axis moved {np.degrees(span):.0f} deg, 20 are needed", f"record again with the board in the middle, so that the {axis} can move"))  # fmt: skip
     sigma_m, sigma_rad = float(fit.std[:3].max()), float(fit.std[3:].max())
     if sigma_m > STD_M or sigma_rad > STD_RAD:
         out.append(Finding("MARGINAL", f"the mount is known to {sigma_m * 1e3:.1f} mm and {np.degrees(sigma_rad):.2f} deg only", "hold the board closer, and tilted, and record more poses"))  # fmt: skip
@@ -181,7 +181,7 @@ def judge_head(fit: Head) -> list[Finding]:
         out.append(Finding("MARGINAL", f"two halves of the poses disagree by {fit.halves[0] * 1e3:.1f} mm and {np.degrees(fit.halves[1]):.2f} deg", "fix board and robot so that neither moves, then record again"))  # fmt: skip
     if not fit.held_out_px <= HELD_OUT_PX:
         level = "FAIL" if not fit.held_out_px <= 4 * HELD_OUT_PX else "MARGINAL"
-        out.append(Finding(level, f"poses left out are missed by {fit.held_out_px:.2f} px, at most {HELD_OUT_PX} is good", "calibrate the camera first; fix the board; see that the head has no play (calibrate motor)"))  # type: ignore[arg-type] # fmt: skip
+        out.append(Finding(level, f"poses left out are missed by {fit.held_out_px:.2f} px, at most {HELD_OUT_PX} is good", "calibrate the camera first; fix the board; see that the head has no play (calibrate motor)"))  # fmt: skip
     if float(np.linalg.norm(fit.shift_m)) > 0.03 or float(np.linalg.norm(fit.turn_rad)) > 0.35:
         out.append(Finding("MARGINAL", f"the camera sits {np.linalg.norm(fit.shift_m) * 1e3:.0f} mm and {np.degrees(np.linalg.norm(fit.turn_rad)):.0f} deg off the drawing", "see how it is mounted, and that the body file is this robot's"))  # fmt: skip
     return out

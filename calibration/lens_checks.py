@@ -13,7 +13,7 @@ import numpy as np
 from calibration.intrinsics import Intrinsics
 from calibration.lens_trust import CELLS, grid_px, projection_std
 from calibration.projection import matrix
-from calibration.verdict import Finding
+from calibration.verdict import Finding, Level
 
 HELD_OUT_PX = 0.4
 STD_CENTRE_PX, STD_EDGE_PX = 0.3, 1.0
@@ -103,11 +103,11 @@ def _views(fit: Intrinsics) -> list[Finding]:
     out = []
     count = len(fit.views)
     if count < FEW_VIEWS:
-        level = "FAIL" if count < TOO_FEW_VIEWS else "MARGINAL"
+        level: Level = "FAIL" if count < TOO_FEW_VIEWS else "MARGINAL"
         rough = np.unravel_index(np.argmax(fit.std_px), fit.std_px.shape)
         out.append(
             Finding(
-                level,  # type: ignore[arg-type]
+                level,
                 f"not enough data: {count} good views, the {region(*map(int, rough))} of the picture is known"
                 f" to {_px(fit.std_px.max())} only",
                 f"take at least {15 - count} more, tilted each way and out to the corners",
@@ -118,7 +118,7 @@ def _views(fit: Intrinsics) -> list[Finding]:
         out.append(Finding("MARGINAL", f"{len(fit.bad_views)} views do not fit and were left out: {names}", "hold the board still, in good light, and take them again"))  # fmt: skip
     if fit.outlier_share > 0.03:
         level = "FAIL" if fit.outlier_share > 0.1 else "MARGINAL"
-        out.append(Finding(level, f"{fit.outlier_share:.0%} of the corners do not fit a flat board", "check the board's size and kind, and that nothing covers it"))  # type: ignore[arg-type] # fmt: skip
+        out.append(Finding(level, f"{fit.outlier_share:.0%} of the corners do not fit a flat board", "check the board's size and kind, and that nothing covers it"))  # fmt: skip
     if directions(fit) < TILT_DIRECTIONS:
         out.append(
             Finding(
@@ -165,12 +165,12 @@ def _regions(fit: Intrinsics) -> list[Finding]:
     if vague:
         worst = vague[0]
         how = "never seen" if not fit.counts[worst] else "hardly seen"
-        level = "FAIL" if len(vague) > 0.4 * CELLS**2 else "MARGINAL"
-        out.append(Finding(level, f"the {region(*worst)} was {how}: {_px(fit.std_px[worst])} there", f"fill the {region(*worst)} of the picture with the board and add those views"))  # type: ignore[arg-type] # fmt: skip
+        level: Level = "FAIL" if len(vague) > 0.4 * CELLS**2 else "MARGINAL"
+        out.append(Finding(level, f"the {region(*worst)} was {how}: {_px(fit.std_px[worst])} there", f"fill the {region(*worst)} of the picture with the board and add those views"))  # fmt: skip
     if len(unseen) > (1 - SEEN_SHARE) * CELLS**2:
         level = "FAIL" if len(unseen) > 0.6 * CELLS**2 else "MARGINAL"
         names = ", ".join(region(*cell) for cell in unseen[:3])
-        out.append(Finding(level, f"{len(unseen)} of {CELLS**2} parts of the picture were never seen, as {names}", "move the board through the whole picture, corners too"))  # type: ignore[arg-type] # fmt: skip
+        out.append(Finding(level, f"{len(unseen)} of {CELLS**2} parts of the picture were never seen, as {names}", "move the board through the whole picture, corners too"))  # fmt: skip
     return out
 
 

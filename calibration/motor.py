@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.errors import DataError
-from calibration.verdict import Finding
+from calibration.verdict import Finding, Level
 
 Floats = npt.NDArray[np.float64]
 LEAST = 100  # samples
@@ -134,8 +134,8 @@ def judge_motor(sweep: Sweep, joint: Joint | None) -> list[Finding]:
     out = []
     off = RATE_GAIN_OFF if sweep.is_rate else GAIN_OFF
     if abs(joint.gain - 1) > off:
-        level = "FAIL" if abs(joint.gain - 1) > 5 * off else "MARGINAL"
-        out.append(Finding(level, f"{joint.name} goes {joint.gain:.3f} of what is commanded", "check its scale in the body file, its gear and its set screw"))  # type: ignore[arg-type] # fmt: skip
+        level: Level = "FAIL" if abs(joint.gain - 1) > 5 * off else "MARGINAL"
+        out.append(Finding(level, f"{joint.name} goes {joint.gain:.3f} of what is commanded", "check its scale in the body file, its gear and its set screw"))  # fmt: skip
     if not sweep.is_rate and abs(moved / span - 1) > TRAVEL_OFF:
         out.append(Finding("MARGINAL", f"{joint.name} travels {moved:.3f} of {span:.3f}", "see what it touches at its ends"))  # fmt: skip
     if not 0 <= joint.delay_s <= DELAY_MAX_S or joint.std[1] > DELAY_STD_S:

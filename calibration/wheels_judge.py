@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from calibration.verdict import Finding
+from calibration.verdict import Finding, Level
 from calibration.wheels import LEAST, Stretches, Wheels, solve_wheels
 
 Floats = npt.NDArray[np.float64]
@@ -101,13 +101,13 @@ def _moved(seen: Trust) -> list[Finding]:
     left, right = seen.turned_rad
     out = []
     if min(left, right) < TURNS_RAD:
-        level = "FAIL" if left + right < TURNS_RAD else "MARGINAL"
+        level: Level = "FAIL" if left + right < TURNS_RAD else "MARGINAL"
         way = "left" if left < right else "right"
         both = f"{np.degrees(left):.0f} deg to the left and {np.degrees(right):.0f} to the right"
-        out.append(Finding(level, f"not enough turning: {both}", f"drive squares both ways; more turns to the {way}"))  # type: ignore[arg-type] # fmt: skip
+        out.append(Finding(level, f"not enough turning: {both}", f"drive squares both ways; more turns to the {way}"))  # fmt: skip
     if seen.slipped > SLIPPED:
         level = "FAIL" if seen.slipped > 3 * SLIPPED else "MARGINAL"
-        out.append(Finding(level, f"{seen.slipped:.0%} of the driving does not fit: wheels slipped, or the reference jumped", "drive slower, on a hard clean floor"))  # type: ignore[arg-type] # fmt: skip
+        out.append(Finding(level, f"{seen.slipped:.0%} of the driving does not fit: wheels slipped, or the reference jumped", "drive slower, on a hard clean floor"))  # fmt: skip
     return out
 
 
@@ -119,8 +119,8 @@ def _sure(fit: Wheels, seen: Trust) -> list[Finding]:
     for name, value, std, apart, limit in zip(names, values, fit.ratio_std, seen.halves, limits, strict=True):  # fmt: skip
         relative = std / abs(value)
         if not relative <= limit:
-            level = "FAIL" if not relative <= 5 * limit else "MARGINAL"
-            out.append(Finding(level, f"{name} is known to {relative:.2%} only", "drive longer, with more turns and more straight stretches"))  # type: ignore[arg-type] # fmt: skip
+            level: Level = "FAIL" if not relative <= 5 * limit else "MARGINAL"
+            out.append(Finding(level, f"{name} is known to {relative:.2%} only", "drive longer, with more turns and more straight stretches"))  # fmt: skip
         elif not apart <= max(HALVES, 3 * np.sqrt(4) * relative):
             out.append(Finding("MARGINAL", f"{name}: the two halves of the driving differ by {apart:.2%}", "drive on one even floor, without load shifting, and repeat"))  # fmt: skip
     return out

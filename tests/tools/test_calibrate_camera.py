@@ -163,7 +163,11 @@ def test_a_video_and_repeated_views(capsys, tmp_path):
     )
     assert verdict["quality"]["views"] + len(verdict["quality"]["bad_views"]) <= 13
     assert verdict["quality"]["repeated_views"] >= 20
-    assert code in (0, 1, 3)
+    fx = verdict["result"]["camera_matrix"][0][
+        0
+    ]  # blurred by the codec: no figure for a test of noise
+    assert fx == pytest.approx(260, rel=0.05)
+    assert code == {"PASS": 0, "MARGINAL": 3, "FAIL": 1}[verdict["verdict"]]
 
 
 def corners_csv(path, head, cameras):

@@ -1,6 +1,9 @@
 """Calibration that moves: the twin behind the real firmware core, guarded, its truth known."""
 
 import json
+import os
+import time
+import tty
 
 import pytest
 
@@ -13,6 +16,7 @@ from runtime.body import load_body
 from tools import companion
 from tools.calibrate.motor import sweep_one
 from tools.calibrate.rig import Aborted, TwinRig
+from tools.calibrate.rigs import HoldKey
 from tools.calibrate.wheel_log import read_wheels
 from tools.calibrate.wheels_record import squares, write_log
 from tools.twin.mismade import rolling_radius_m
@@ -22,7 +26,7 @@ BODY = load_body("companion")
 
 def rig_of(seed: int) -> TwinRig:
     rig = TwinRig(BODY, seed)
-    assert rig.connect().startswith("7477") or "twin" in rig.connect()
+    assert rig.connect() == f"twin-{seed}"
     return rig
 
 
@@ -144,3 +148,19 @@ def test_a_joint_that_is_held_ends_the_heads_recording(tmp_path, monkeypatch) ->
     folder = tmp_path / "h"
     assert companion.main(["calibrate", "head", "record", "--out", str(folder)]) == 1
     assert not (folder / "poses.csv").exists()
+
+
+def test_the_key_counts_only_while_it_is_held(monkeypatch) -> None:
+    ours, theirs = os.openpty()
+    tty.setraw(theirs)
+    with os.fdopen(theirs) as stdin, os.fdopen(ours, "wb", buffering=0) as hand:
+        monkeypatch.setattr("sys.stdin", stdin)
+        monkeypatch.setattr("tools.calibrate.rigs.HOLD_S", 0.2)
+        key = HoldKey()
+        assert not key()
+        hand.write(b" " * 50)
+        assert key()
+        time.sleep(0.3)
+        assert not key(), "released"
+        hand.write(b"x")  # another key does not bring back spaces typed before
+        assert not key()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,7 @@ class Step:
 
     def __init__(self, text: str, total: int) -> None:
         self._text, self._total, self._done = text, total, 0
+        self._began = time.monotonic()
         self._live = sys.stderr.isatty()
 
     def __call__(self, count: int = 1) -> None:
@@ -101,6 +103,10 @@ class Step:
         self._done += count
         if self._live:
             end = "\n" if self._done >= self._total else ""
+            left = (time.monotonic() - self._began) / self._done * (self._total - self._done)
             print(
-                f"\r{self._text} {self._done}/{self._total}", end=end, file=sys.stderr, flush=True
+                f"\r{self._text} {self._done}/{self._total}, {left:.0f} s left  ",
+                end=end,
+                file=sys.stderr,
+                flush=True,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import select
 import sys
 import time
@@ -29,7 +30,7 @@ def add_rig(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def open_rig(args: argparse.Namespace, space: str, stand: bool = False) -> Iterator[Rig]:
-    """The twin (on a stand, if asked), or the robot once somebody holds the key."""
+    """The twin (on a stand, if asked), or the robot: once somebody holds the key, if it needs `space`."""
     body = load_body(args.body)
     if not args.port:
         rig: Rig = TwinRig(body, args.seed, stand)
@@ -38,7 +39,7 @@ def open_rig(args: argparse.Namespace, space: str, stand: bool = False) -> Itera
         return
     table = body.limit_table()
     with ExitStack() as stack:
-        key = stack.enter_context(_hold_key(space))
+        key = stack.enter_context(_hold_key(space)) if space else nobody
         link = Link(SerialTransport(args.port), table, now_ns)
         stack.callback(link.close)
 
@@ -50,6 +51,11 @@ def open_rig(args: argparse.Namespace, space: str, stand: bool = False) -> Itera
         rig = Rig(body, link, table, pump, key)
         rig.connect()
         yield rig
+
+
+def nobody() -> bool:
+    """Nobody holds a key where nothing is to move."""
+    return False
 
 
 @contextmanager
@@ -83,7 +89,12 @@ class HoldKey:
 
     def __call__(self) -> bool:
         """Read what was typed since; held means pressed within HOLD_S."""
-        while select.select([sys.stdin], [], [], 0)[0]:
-            if sys.stdin.read(1) == " ":
+        stdin = sys.stdin.fileno()
+        while select.select([stdin], [], [], 0)[0]:
+            # not `sys.stdin`: its buffer would keep old spaces, and hand them out after the release
+            typed = os.read(stdin, 256)
+            if not typed:
+                break
+            if b" " in typed:
                 self._last = time.monotonic()
         return time.monotonic() - self._last < HOLD_S

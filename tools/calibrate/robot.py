@@ -17,7 +17,7 @@ from calibration.errors import RecordError
 from calibration.store import read_record
 from calibration.verdict import Finding, Verdict, judged
 from runtime.body import load_body
-from tools.calibrate.finish import add_output, check_output, finish
+from tools.calibrate.finish import add_output, check_output, digest, finish
 from tools.calibrate.install import read_verdict
 from tools.calibrate.page import Page, Plot, Table
 from tools.calibrate.proof import Proof, drive_square, judge_proof, plot_proof
@@ -88,7 +88,7 @@ def main(args: argparse.Namespace) -> int:
     findings = [f for s in done for f in s.findings]
     if proof is not None:
         findings += judge_proof(proof)
-    verdict = judged(TOOL, _result(done), _quality(done, proof), findings, "", serial, "drive", "every field calibration is in force and the proof drive held")  # fmt: skip
+    verdict = judged(TOOL, _result(done), _quality(done, proof), findings, digest(sorted(args.work.glob("*.json"))), serial, "drive", "every field calibration is in force and the proof drive held")  # fmt: skip
     return finish(args, verdict, lambda: _page(args, verdict, done, proof))
 
 
