@@ -9,6 +9,7 @@ pytest.importorskip("mujoco")
 from calibration.store import read_record
 from tools import companion
 from tools.calibrate import robot
+from tools.calibrate.table import TOOLS
 
 
 def run(capsys, tmp_path, *more):
@@ -42,6 +43,9 @@ def test_a_twin_is_calibrated_proved_and_then_left_alone(
     assert verdict["quality"]["proof_place_error_mm"] < 10
     assert "Proof drive" in (tmp_path / "r.html").read_text()
     assert read_record(tmp_path / "c", "twin-3", "wheels").verdict == "PASS"
+    for tool in order:  # what `status` shows of a tool is something that it measures
+        quality = read_record(tmp_path / "c", "twin-3", tool).quality
+        assert set(TOOLS[tool].headline) <= set(quality), tool
     (tmp_path / "c" / "twin-3.motor.json").unlink()  # as if it had been interrupted there
     code, verdict = run(capsys, tmp_path)
     assert verdict["result"] == dict.fromkeys(order, "skipped") | {"motor": "PASS"}

@@ -30,13 +30,13 @@ TOOLS = {
         Tool("target", "field", 2, 0, "a board to print, and its true size", (), "camera"),
         Tool("camera", "field", 3, 180, "the lens", ("held_out_px", "rms_px"), "camera"),
         Tool("camera-quick", "field", 0.5, 30, "has the lens moved since", ("drift_px",), "camera"),
-        Tool("imu-static", "field", 1, 30, "IMU bias and noise, standing still", ("gyro_noise_rad_s_sqrt_hz",), "mcu"),
+        Tool("imu-static", "field", 1, 30, "IMU bias and noise, standing still", ("length_s", "rate_hz"), "mcu"),
         Tool("imu-multi", "factory", 10, 365, "IMU scale, axes and bias from many poses", ("held_out_g_m_s2", "gyro_deg_per_move"), "mcu"),
         Tool("imu-allan", "factory", 240, 0, "IMU noise over hours", (), "mcu"),
         Tool("cam-imu", "field", 1, 180, "rotation and time between camera and IMU", ("correlation",), "camera"),
         Tool("motor", "field", 2, 365, "zero, travel, backlash, delay and gain of each joint", ("travel_error_percent",), "mcu"),
         Tool("wheels", "field", 3, 180, "wheel ratio and base over diameter", ("heading_held_out_deg",), "mcu"),
-        Tool("head", "field", 2, 365, "where the camera sits on the head", ("held_out_mm", "held_out_deg"), "camera"),
+        Tool("head", "field", 2, 365, "where the camera sits on the head", ("held_out_px", "std_mm", "std_deg"), "camera"),
     )
 }  # fmt: skip
 RECORDED = tuple(t for t in TOOLS if t not in ("target", "camera-quick"))  # these install something

@@ -130,7 +130,7 @@ def _windows(path: Path, held: dict[str, tuple[str, Floats]], scale: float) -> W
         yaw = np.unwrap(held["yaw"][1])
         place, biased = np.stack([held["x"][1], held["y"][1]], 1), False
     delay = _delay(t, right - left, yaw)
-    if delay:
+    if abs(delay) >= 5e-4:
         notes.append(f"the reference lags the wheels by {delay * 1e3:.0f} ms")
     edges = np.arange(t[0] + DELAY_S, t[-1] - DELAY_S, WINDOW_S)
     if len(edges) < 3:
