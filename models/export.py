@@ -56,19 +56,42 @@ class Observe(nn.Module):
     ) -> tuple[Tensor, ...]:
         """Belief (1,B), surprise channels each (1,1), people (1,H*5) and senses (1,P+6) as believed."""
         w = self.w
-        h, z = w.split(belief)
+        h, z, slots = w.split(belief)
         h = w.cell(h, z, action)
         prior = w.prior(h)
         embed, _ = w.encoder(frame, imu, proprio, odometry, mask)
         hidden = w.post_net[1](w.post_net[0](torch.cat([h, embed], -1)))
         posterior = w.stats(w.post_net[3](w.post_net[2](hidden)))
-        out = torch.cat([h, posterior.noisy(noise)], -1)
+        core = torch.cat([h, posterior.noisy(noise)], -1)
         sensed = w.sense(w.trunk(torch.cat([h, prior.expected()], -1)))
+        slots = w.people(
+            slots, self._measured(sensed, imu, proprio, mask), w.finder(frame), mask[:, 0:1]
+        )
         error = (sensed[:, -6:] - imu.mean(1)).square().mean(-1, keepdim=True) * mask[:, 1:2]
         on = (hidden > 0).to(belief.dtype)
         rarity = (on * self.on_cost + (1 - on) * self.off_cost).mean(-1, keepdim=True)
-        x = w.trunk(out)
-        return out, divergence(posterior, prior)[:, None], error, rarity, w.person(x), w.sense(x)
+        out = torch.cat([core, slots.flatten(1)], -1)
+        person = w.people.fields(slots).flatten(1)
+        return (
+            out,
+            divergence(posterior, prior)[:, None],
+            error,
+            rarity,
+            person,
+            w.sense(w.trunk(core)),
+        )
+
+    def _measured(self, sensed: Tensor, imu: Tensor, proprio: Tensor, mask: Tensor) -> Tensor:
+        """Senses (1,P+6): measured where they are there, else as the prior expects them."""
+        p = proprio.shape[-1]
+        has_proprio, has_imu = mask[:, 2:3], mask[:, 1:2]
+        return torch.cat(
+            [
+                has_proprio * proprio + (1 - has_proprio) * sensed[:, :p],
+                has_imu * imu.mean(1) + (1 - has_imu) * sensed[:, p:],
+            ],
+            -1,
+        )
 
 
 class Imagine(nn.Module):
@@ -83,12 +106,10 @@ class Imagine(nn.Module):
     ) -> tuple[Tensor, ...]:
         """Belief (N,B), senses (N,P+6), people (N,H*5), bump (N,1), near (N,S), reward (N,1)."""
         w = self.w
-        h, z = w.split(belief)
-        h = w.cell(h, z, action)
-        b = torch.cat([h, w.prior(h).noisy(noise)], -1)
-        x = w.trunk(b)
+        b, x = w.step(belief, action, lambda prior: prior.noisy(noise))
         reward = w.reward(torch.cat([x, skill, goal], -1))
-        return b, w.sense(x), w.person(x), w.bump(x).sigmoid(), w.near(x).sigmoid(), reward
+        person = w.who(b).flatten(1)
+        return b, w.sense(x), person, w.bump(x).sigmoid(), w.near(x).sigmoid(), reward
 
 
 class Decode(nn.Module):
@@ -100,7 +121,7 @@ class Decode(nn.Module):
 
     def forward(self, belief: Tensor, frame: Tensor, since: Tensor) -> Tensor:
         """Frame (1,3,64,64) in 0..1."""
-        return self.w.decoder(belief, frame, since).clamp(0, 1)
+        return self.w.decoder(belief[:, : self.w.s.core], frame, since).clamp(0, 1)
 
 
 @dataclass

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from models.layout import GOAL_SIZE, IMU_SLICES
-from models.networks import Policy, WorldModel
+from models.networks import Policy, Stats, WorldModel
 
 Float = npt.NDArray[np.float64]
 PatternOf = Callable[[Tensor], Tensor]  # points (N,D) -> which units are on (N,U)
@@ -98,9 +98,7 @@ def soft_steps(world: WorldModel, actions: Tensor) -> Callable[[Tensor], Tensor]
 
     def steps(belief: Tensor) -> Tensor:
         for k in range(actions.shape[1]):
-            h, z = world.split(belief)
-            h = world.cell(h, z, actions[:, k])
-            belief = torch.cat([h, world.prior(h).expected()], -1)
+            belief, _ = world.step(belief, actions[:, k], Stats.expected)
         return belief
 
     return steps
@@ -145,13 +143,12 @@ def grow(
     rows: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
     with torch.no_grad():
         for k in range(steps):
-            h, z = world.split(both)
-            h = world.cell(h, z, drive(both, k))
             noise = torch.randn(n, s.stoch, generator=g)
             uniform = torch.rand(n, s.onehot, generator=g).clamp(1e-12, 1 - 1e-7)
             noise[:, : s.onehot] = -(-uniform.log()).log()
-            both = torch.cat([h, world.prior(h).noisy(noise.repeat(2, 1))], -1)
-            person = world.person(world.trunk(both[:n])).reshape(n, s.hues, -1)
+            twice = noise.repeat(2, 1)
+            both, _ = world.step(both, drive(both, k), lambda prior, x=twice: prior.noisy(x))
+            person = world.who(both[:n])
             rows[0].append(both[:n, : s.deter].abs().amax(-1))
             rows[1].append(person[..., 1:3].norm(dim=-1).amax(-1))
             rows[2].append((both[:n] - both[n:]).norm(dim=-1))
@@ -177,7 +174,7 @@ def policy_drive(world: WorldModel, policy: Policy, skill: int) -> Callable[[Ten
 
     def drive(both: Tensor, _k: int) -> Tensor:
         n, s = len(both), world.s
-        senses = world.sense(world.trunk(both))
+        senses = world.sense(world.trunk(both[:, : s.core]))
         one = both.new_zeros(n, s.skills)
         one[:, skill] = 1
         age, goal = both.new_zeros(n, 1), both.new_zeros(n, GOAL_SIZE)

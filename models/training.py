@@ -28,12 +28,15 @@ from models.losses import (
     decoder_loss,
     embed,
     frames_of,
+    people_along,
     policy_loss,
     roll,
+    senses_of,
     unroll,
     world_loss,
 )
-from models.networks import PERSON_FIELDS, Policy, WorldModel
+from models.networks import Policy, WorldModel
+from models.people import PERSON_FIELDS
 from models.since import Senses
 from models.sizes import Sizes
 
@@ -120,12 +123,6 @@ class Trainer:
         self.optimiser = torch.optim.Adam(self.parameters, lr=schedule.rate, eps=1e-5)
         self.generator = torch.Generator().manual_seed(schedule.seed)
         self.update = 0
-        self.before = 0  # updates of schedules that went before
-
-    def lengthen(self, schedule: Schedule, weights: Weights) -> None:
-        """Go on with another schedule, counted from zero: longer sequences teach longer memory."""
-        self.before += self.update
-        self.schedule, self.weights, self.update = schedule, weights, 0
 
     def step(self, episodes: Episodes) -> dict[str, float]:
         """One update on one random batch; the loss's parts."""
@@ -192,15 +189,20 @@ class Trainer:
 
 
 def filtered(world: WorldModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Beliefs as in deployment: posterior mode, from an empty belief.
+    """Beliefs as in deployment: posterior mode, from an empty belief, all senses there.
 
     Returns (B,T,belief), and the posterior net's hidden units (B*T,hidden) before their ReLU.
     """
     with torch.no_grad():
-        embeds, _ = embed(world, batch, frames_of(batch))
+        frames = frames_of(batch)
+        embeds, _ = embed(world, batch, frames)
         u = unroll(world, embeds, batch["action"], mode=True)
         first = world.post_net[0](torch.cat([u.h, embeds], -1).flatten(0, 1))
-        return u.belief, world.post_net[1](first)
+        moments = world.finder(frames).reshape(*u.h.shape[:2], world.s.hues, -1)
+        slots = people_along(
+            world.people, senses_of(batch), moments, moments.new_ones(u.h.shape[:2])
+        )
+        return torch.cat([u.belief, slots.flatten(2)], -1), world.post_net[1](first)
 
 
 def beliefs_of(world: WorldModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -252,9 +254,11 @@ def fit_spread(
         with torch.no_grad():
             embeds, _ = embed(world, batch, frames_of(batch))
             u = unroll(world, embeds, batch["action"], mode=True)
-            last = roll(world, u, batch, senses, start, steps, samples).beliefs[:, -1]
-            raw = world.person(world.trunk(last))
-            out = raw.reshape(samples, len(u.h), -1, PERSON_FIELDS)
+            rolled = roll(world, u, batch, senses, start, steps, samples).beliefs
+            slots = world.split(filtered(world, batch)[0][:, start])[2].repeat(samples, 1, 1)
+            for k in range(steps):
+                slots = world.people(slots, world.sense(world.trunk(rolled[:, k])))
+            out = world.people.fields(slots).reshape(samples, len(u.h), -1, PERSON_FIELDS)
         seen = (batch["person_seen"][:, start] > 0) & (batch["person_present"][:, start] > 0)
         truth = batch["person_xy"][:, start + steps]
         apart.append(((out[..., 1:3].mean(0) - truth) ** 2).sum(-1)[seen])
@@ -265,9 +269,7 @@ def fit_spread(
     held = torch.stack([(squared < INSIDE_90 * (between + f * f * within)).float().mean() for f in factors])  # fmt: skip
     factor = float(factors[int((held - 0.9).abs().argmin())])
     with torch.no_grad():
-        last_layer = world.person[-1]
-        assert isinstance(last_layer, nn.Linear)
-        last_layer.bias[3::PERSON_FIELDS] += float(np.log(factor))
+        world.people.say.bias[1] += float(np.log(factor))
     return factor
 
 
