@@ -11,6 +11,7 @@ import os
 import shutil
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 
 from models.layout import GOAL_SIZE, IMU_SLICES
 from models.manifest import GraphSpec, Manifest, TensorSpec
-from models.networks import SINCE, Policy, WorldModel, divergence
+from models.networks import SINCE, Policy, Stats, WorldModel, divergence
 
 OPSET = 17
 IR_VERSION = 10
@@ -106,7 +107,7 @@ class Imagine(nn.Module):
     ) -> tuple[Tensor, ...]:
         """Belief (N,B), senses (N,P+6), people (N,H*5), bump (N,1), near (N,S), reward (N,1)."""
         w = self.w
-        b, x = w.step(belief, action, lambda prior: prior.noisy(noise))
+        b, x = w.step(belief, action, partial(Stats.noisy, noise=noise))
         reward = w.reward(torch.cat([x, skill, goal], -1))
         person = w.who(b).flatten(1)
         return b, w.sense(x), person, w.bump(x).sigmoid(), w.near(x).sigmoid(), reward

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -147,7 +148,7 @@ def grow(
             uniform = torch.rand(n, s.onehot, generator=g).clamp(1e-12, 1 - 1e-7)
             noise[:, : s.onehot] = -(-uniform.log()).log()
             twice = noise.repeat(2, 1)
-            both, _ = world.step(both, drive(both, k), lambda prior, x=twice: prior.noisy(x))
+            both, _ = world.step(both, drive(both, k), partial(Stats.noisy, noise=twice))
             person = world.who(both[:n])
             rows[0].append(both[:n, : s.deter].abs().amax(-1))
             rows[1].append(person[..., 1:3].norm(dim=-1).amax(-1))

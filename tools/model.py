@@ -35,8 +35,8 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     )
     add("--decoder-updates", type=count, default=2500, help="of the decoder alone, afterwards")
     add("--aggregate", type=count, default=120, help="episodes per aggregation round")
-    add("--finder-updates", type=int, default=10000, help="of what finds each hue in the picture")
-    add("--people-updates", type=int, default=6000, help="of the filter that follows each person")
+    add("--finder-updates", type=int, default=5000, help="of what finds each hue in the picture")
+    add("--people-updates", type=int, default=5000, help="of the filter that follows each person")
     add(
         "--demonstrations",
         type=count,

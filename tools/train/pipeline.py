@@ -55,8 +55,8 @@ class TrainSettings:
     episodes: int = 400
     updates: tuple[int, ...] = (9000, 6000)  # first round, then one per aggregation
     decoder_updates: int = 2500  # of the decoder alone, after the world model
-    finder_updates: int = 10000
-    people_updates: int = 6000
+    finder_updates: int = 5000
+    people_updates: int = 5000
     aggregate: int = 120  # episodes per aggregation round
     demonstrations: int = 300  # expert episodes for the policy alone, unseen by the world model
     policy_rounds: int = 3  # aggregation rounds of the policy alone, on the frozen world model
