@@ -63,7 +63,7 @@ class Observe(nn.Module):
         embed, _ = w.encoder(frame, imu, proprio, odometry, mask)
         hidden = w.post_net[1](w.post_net[0](torch.cat([h, embed], -1)))
         posterior = w.stats(w.post_net[3](w.post_net[2](hidden)))
-        core = torch.cat([h, posterior.noisy(noise)], -1)
+        z = posterior.noisy(noise)
         sensed = w.sense(w.trunk(torch.cat([h, prior.expected()], -1)))
         slots = w.people(
             slots, self._measured(sensed, imu, proprio, mask), w.finder(frame), mask[:, 0:1]
@@ -71,7 +71,7 @@ class Observe(nn.Module):
         error = (sensed[:, -6:] - imu.mean(1)).square().mean(-1, keepdim=True) * mask[:, 1:2]
         on = (hidden > 0).to(belief.dtype)
         rarity = (on * self.on_cost + (1 - on) * self.off_cost).mean(-1, keepdim=True)
-        out = torch.cat([core, slots.flatten(1)], -1)
+        out = torch.cat([h, z, slots.flatten(1)], -1)
         person = w.people.fields(slots).flatten(1)
         return (
             out,
@@ -79,7 +79,7 @@ class Observe(nn.Module):
             error,
             rarity,
             person,
-            w.sense(w.trunk(core)),
+            w.sense(w.trunk(torch.cat([h, z], -1))),
         )
 
     def _measured(self, sensed: Tensor, imu: Tensor, proprio: Tensor, mask: Tensor) -> Tensor:

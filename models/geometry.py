@@ -95,12 +95,17 @@ def hidden_of(world: WorldModel, h: Tensor, points: Tensor) -> Tensor:
 
 
 def soft_steps(world: WorldModel, actions: Tensor) -> Callable[[Tensor], Tensor]:
-    """(N,B) -> (N,B) after the K steps of actions (N,K,A), with expected instead of drawn samples."""
+    """Beliefs' cores (N,core) after the K steps of actions (N,K,A), expected samples instead of drawn.
 
-    def steps(belief: Tensor) -> Tensor:
+    The core alone: slots do not feed it, and their places are metres of the room.
+    """
+
+    def steps(core: Tensor) -> Tensor:
         for k in range(actions.shape[1]):
-            belief, _ = world.step(belief, actions[:, k], Stats.expected)
-        return belief
+            h, z = core.split([world.s.deter, world.s.stoch], -1)
+            h = world.cell(h, z, actions[:, k])
+            core = torch.cat([h, world.prior(h).expected()], -1)
+        return core
 
     return steps
 

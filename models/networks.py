@@ -226,10 +226,10 @@ class WorldModel(nn.Module):
         """
         h, z, slots = self.split(belief)
         h = self.cell(h, z, action)
-        core = torch.cat([h, pick(self.prior(h))], -1)
-        x = self.trunk(core)
+        z = pick(self.prior(h))
+        x = self.trunk(torch.cat([h, z], -1))
         slots = self.people(slots, self.sense(x))
-        return torch.cat([core, slots.flatten(1)], -1), x
+        return torch.cat([h, z, slots.flatten(1)], -1), x
 
     def stats(self, raw: Tensor) -> Stats:
         """The distribution that a prior or posterior net's output (N,.) describes."""

@@ -96,18 +96,21 @@ class People(nn.Module):
             there = present[:, None].expand(n, h, 1)
             seen = torch.cat([moments * there, there], -1)
         around = senses[:, None].expand(n, h, senses.shape[-1])
-        x = self.inputs(torch.cat([place / ROOM_M, seen, around], -1))
+        row = torch.cat([place / ROOM_M, seen, around], -1).flatten(0, 1)
+        memory, place = memory.flatten(0, 1), place.flatten(0, 1)
+        x = self.inputs(row)
         r, c, u = self.gate_norm(self.gates(torch.cat([x, memory], -1))).split(self.memory, -1)
         u = torch.sigmoid(u - 1)
         memory = u * torch.tanh(torch.sigmoid(r) * c) + (1 - u) * memory
         trust, jump, walk = self.move(torch.cat([x, memory], -1)).split([1, 2, 2], -1)
         place = place + torch.sigmoid(trust) * (jump * ROOM_M - place) + torch.tanh(walk) * STEP_M
-        return torch.cat([memory, place], -1)
+        return torch.cat([memory, place], -1).reshape(n, h, -1)
 
     def fields(self, slots: Tensor) -> Tensor:
         """(...,H,S) -> (...,H,5): see PERSON_FIELDS."""
         memory, place = slots.split([self.memory, 2], -1)
-        seen, width, since = self.say(memory).split(1, -1)
+        said = self.say(memory.reshape(-1, self.memory)).reshape(*slots.shape[:-1], 3)
+        seen, width, since = said.split(1, -1)
         return torch.cat([seen, place, width, since], -1)
 
 

@@ -119,7 +119,10 @@ class Trainer:
         self.weights = weights or Weights()
         self.world = WorldModel(sizes).to(memory_format=torch.channels_last)
         self.policy = Policy(sizes)
-        self.parameters = [*self.world.parameters(), *self.policy.parameters()]
+        alone = (*self.world.finder.parameters(), *self.world.people.parameters())
+        apart = {id(p) for p in alone}  # `models/people_training.py` trains these
+        both = [*self.world.parameters(), *self.policy.parameters()]
+        self.parameters = [p for p in both if id(p) not in apart]
         self.optimiser = torch.optim.Adam(self.parameters, lr=schedule.rate, eps=1e-5)
         self.generator = torch.Generator().manual_seed(schedule.seed)
         self.update = 0

@@ -82,7 +82,7 @@ def test_an_update_runs_and_changes_the_weights(episodes: Episodes) -> None:
     assert set(parts) == LOSSES
     assert all(np.isfinite(v) for v in parts.values())
     changed = [not torch.equal(a, b) for a, b in zip(before, it.parameters, strict=True)]
-    assert sum(changed) > 0.95 * len(changed)
+    assert sum(changed) > 0.9 * len(changed)  # whom to pick is learnt later, with slots
 
 
 def test_training_reports_and_leaves_a_checkpoint_that_reads_back(episodes, tmp_path: Path) -> None:
