@@ -178,8 +178,8 @@ def _there(shell: Shell, folder: str, argv: list[str], scratch: Path) -> int:
         )
     if code == NOT_FOUND:
         raise RuntimeFault(f"{shell.host} has no `companion` in its PATH; install it there first")
-    for source, target in paths.fetch:
-        _fetch(shell, source, target, scratch)
+    for written, back in paths.fetch:
+        _fetch(shell, written, back, scratch)
     return code
 
 
