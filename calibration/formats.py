@@ -210,6 +210,22 @@ def to_euroc(camera: Camera) -> dict[str, Any]:
     return tree
 
 
+def from_caliscope(tree: dict[str, Any]) -> Camera:
+    """Of a Caliscope (or Anipose) TOML's first camera; where the cameras stand in the room is left."""
+    tables = tree.get("cameras") or {k: v for k, v in tree.items() if str(k).startswith("cam_")}
+    if not tables:
+        raise DataError("no [cameras.0] or [cam_0] in this file; a camera_array.toml of Caliscope expected")  # fmt: skip
+    name = min(tables, key=lambda k: (len(str(k)), str(k)))
+    part = tables[name]
+    if part.get("matrix") is None or part.get("distortions") is None:
+        raise DataError(f"camera {name} of this file was not calibrated: it has no matrix and distortions")  # fmt: skip
+    return Camera(
+        model="fisheye" if part.get("fisheye") else "pinhole", image_size=_size(part["size"]),
+        matrix=np.asarray(part["matrix"], float), distortion=np.asarray(part["distortions"], float).ravel(),
+        name=str(part.get("name", name)),
+    )  # fmt: skip
+
+
 def _size(value: Any) -> tuple[int, int]:
     width, height = (int(v) for v in value)
     return width, height

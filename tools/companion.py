@@ -20,6 +20,7 @@ from calibration.errors import CalibrationError
 from firmware_bridge.errors import BridgeError
 from models.errors import ModelError
 from runtime.errors import ConfigError, RuntimeFault
+from tools import remote
 from tools.calibrate.table import RECORDED, TOOLS
 
 FAILED, USAGE = 1, 2
@@ -129,6 +130,10 @@ def build_parser(argv: list[str]) -> argparse.ArgumentParser:
         if tuple(argv[: len(verb.words)]) == verb.words:
             module = _module(verb)
             getattr(module, verb.arguments)(sub)
+            if verb.words[0] in remote.VERBS:
+                sub.add_argument(
+                    remote.OPTION, metavar="HOST", help="do it on this robot, over ssh"
+                )
             options = [o for a in sub._actions for o in a.option_strings if o.startswith("--")]
             sub.set_defaults(
                 handler=getattr(module, verb.function), options=options, words=verb.words
@@ -196,6 +201,9 @@ def _ended(number: int, frame: object) -> None:
 
 def _obey(argv: list[str]) -> int:
     try:
+        host, argv = remote.split_off(argv)
+        if host is not None:
+            return remote.main(host, argv)
         args, unknown = build_parser(argv).parse_known_args(argv)
         if unknown:
             raise ConfigError(_unknown(unknown[0], args))

@@ -209,3 +209,57 @@ def test_an_imu_s_noise_goes_from_euroc_to_kalibr_and_back(capsys, tmp_path: Pat
     assert json.loads(again.read_text())["accelerometer_random_walk"] == 3e-3
     assert companion.main([*verb, str(again), "--to", str(kalibr), "--format", "ros"]) == 2
     assert "has no place in ros" in capsys.readouterr().err
+
+
+CALISCOPE = """
+[cameras.0]
+cam_id = 0
+size = [1280, 720]
+rotation_count = 0
+error = 0.5
+matrix = [[900.5, 0.0, 618.3], [0.0, 907.25, 394.2], [0.0, 0.0, 1.0]]
+distortions = [-0.332, 0.046, -0.0043, 0.0041, 0.066]
+translation = [0.1, -0.2, 0.6]
+rotation = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+
+[cameras.10]
+size = [640, 480]
+"""
+ANIPOSE = """
+[cam_0]
+name = "A"
+size = [ 1280, 720,]
+matrix = [ [ 822.5, 0.0, 639.5,], [ 0.0, 822.5, 359.5,], [ 0.0, 0.0, 1.0,],]
+distortions = [ -0.06, 0.0, 0.0, 0.0,]
+fisheye = true
+
+[metadata]
+error = 0.26
+"""
+
+
+def test_caliscope_s_toml_is_read(tmp_path: Path) -> None:
+    (tmp_path / "camera_array.toml").write_text(CALISCOPE)
+    camera = read_any(tmp_path / "camera_array.toml")
+    assert isinstance(camera, Camera) and camera.model == "pinhole" and camera.name == "0"
+    assert camera.image_size == (1280, 720) and camera.matrix[1].tolist() == [0, 907.25, 394.2]
+    assert camera.distortion.tolist() == [-0.332, 0.046, -0.0043, 0.0041, 0.066]
+    (tmp_path / "calibration.toml").write_text(ANIPOSE)
+    camera = read_any(tmp_path / "calibration.toml")
+    assert isinstance(camera, Camera) and camera.model == "fisheye" and camera.name == "A"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[charuco]\ncolumns = 4\n", "no [cameras.0] or [cam_0]"),
+        ("[cameras.0]\nsize = [640, 480]\n", "was not calibrated"),
+        ("[cameras.0\n", "is it whole?"),
+        (CALISCOPE.replace("900.5", "-900.5"), "positive focal lengths"),
+    ],
+)
+def test_a_toml_that_holds_no_camera_is_a_sentence(capsys, tmp_path: Path, text, says) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(text)
+    assert companion.main(["calibrate", "convert", "--from", str(path), "--to", str(tmp_path / "o.json"), "--format", "json"]) == 1  # fmt: skip
+    assert says in capsys.readouterr().err and not (tmp_path / "o.json").exists()

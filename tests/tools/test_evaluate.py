@@ -15,7 +15,7 @@ from tools.evaluate.episodes import Episode
 from tools.evaluate.jobs import PARTS, Job, jobs_of, read_rows, run_all
 from tools.evaluate.open_loop import _moved
 from tools.evaluate.summary import bootstrap, summary, wilson
-from tools.evaluate.surprise import LAST, START, alarms, areas, auroc
+from tools.evaluate.surprise import LAST, START, alarms, areas, auroc, usable
 from tools.evaluate.thresholds import tail_level, thresholds
 
 LEVELS = {c: Threshold(typical=0.1, event=1.0, frames=1) for c in SURPRISE_CHANNELS}
@@ -102,6 +102,22 @@ def test_a_planted_event_is_told_from_quiet_and_nothing_is_not() -> None:
     assert areas(planted) == (1.0, 1.0)
     step, window = areas(quiet)
     assert 0.4 < step < 0.6 and 0.35 < window < 0.65
+
+
+@pytest.mark.parametrize(
+    ("event", "touched", "counts"),
+    [
+        ("none", None, True),
+        ("none", START + 5, False),
+        ("push", START + 5, True),
+        ("push", 30, False),
+    ],
+)
+def test_an_episode_with_a_touch_before_is_no_control(event, touched, counts) -> None:
+    """A push may throw the robot against something: that touch is part of the event."""
+    one = {"event": event, "touched": touched, "values": [[0.0]] * 130}
+    assert usable(one) is counts
+    assert not usable({**one, "touched": None, "values": [[0.0]] * 100})
 
 
 def test_levels_give_about_the_alarms_they_promise() -> None:

@@ -11,7 +11,8 @@ from firmware_bridge.plant import Plant
 from runtime.body import load_body
 from runtime.errors import ConfigError
 from tools.twin.direct import DirectDrive
-from tools.twin.expert import Expert, beside
+from tools.twin.expert import Expert
+from tools.twin.field import beside
 from tools.twin.judge import judge, reward
 from tools.twin.scenario import Scenario
 from tools.twin.scene import ROOM_HALF_M, Obstacle

@@ -11,8 +11,10 @@ from pathlib import Path
 from calibration.board import parse_board
 from calibration.corners import detect
 from calibration.guidance import Advice, Guide
+from runtime.body import load_body
 from runtime.errors import ConfigError, RuntimeFault
 from tools.calibrate.board_cameras import Image, LiveSource, Source, TwinSource, VideoSource
+from tools.calibrate.cue import Cue, open_cue
 from tools.calibrate.guidance_page import GuidancePage
 from tools.calibrate.recording import Album, Recording, present
 from tools.start_checks import check_device
@@ -29,6 +31,7 @@ def add_record(parser: argparse.ArgumentParser) -> None:
     add("--camera", default="twin", metavar="twin|DEVICE|VIDEO", help="default: the twin, with a hand that follows the advice")  # fmt: skip
     add("--body", default="companion", help="body of the twin")
     add("--seed", type=int, default=0, help="the twin's specimen (default 0)")
+    add("--port", default="", metavar="PORT", help="the robot's board: its LED ring blinks at each picture, thrice at the end")  # fmt: skip
     add("--headless", action="store_true", help="no page, only this terminal")
     add("--page", type=int, default=0, metavar="PORT", help="port of the page (default: a free one)")  # fmt: skip
 
@@ -58,7 +61,11 @@ def record(args: argparse.Namespace) -> int:
                 guide.keep(seen)
         if page is not None:
             print(f"page: {page.url}", flush=True)
-        return _told(args, guide, album, _followed(source, first, guide, album, page))
+        cue = stack.enter_context(open_cue(args.port, load_body(args.body).limit_table())) if args.port else None  # fmt: skip
+        ended = _followed(source, first, guide, album, page, cue)
+        if cue is not None and not ended:
+            cue.blink(3)
+        return _told(args, guide, album, ended)
 
 
 def _source(args: argparse.Namespace, board: str) -> Source:
@@ -72,7 +79,12 @@ def _source(args: argparse.Namespace, board: str) -> Source:
 
 
 def _followed(
-    source: Source, first: Image, guide: Guide, album: Album, page: GuidancePage | None
+    source: Source,
+    first: Image,
+    guide: Guide,
+    album: Album,
+    page: GuidancePage | None,
+    cue: Cue | None,
 ) -> str:
     """Look, advise and take, until there is an end; why it ended, empty when all is there."""
     line = Line()
@@ -83,6 +95,8 @@ def _followed(
             advice = guide.look(seen)
             if advice.take:
                 album.add(image)
+                if cue is not None:
+                    cue.blink()
             line.show(advice, guide)
             if page is not None:
                 page.show(image, seen, advice, guide)

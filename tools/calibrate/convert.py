@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from calibration import formats
@@ -32,7 +33,7 @@ FORMATS = (*TREES, "opencv")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `calibrate convert`."""
-    parser.add_argument("--from", dest="source", type=Path, required=True, metavar="F", help="a calibration: our JSON, Kalibr camchain, ROS CameraInfo, OpenCV, EuRoC sensor.yaml, LeRobot motors")  # fmt: skip
+    parser.add_argument("--from", dest="source", type=Path, required=True, metavar="F", help="a calibration: our JSON, Kalibr camchain, ROS CameraInfo, OpenCV, EuRoC sensor.yaml, Caliscope TOML, LeRobot motors")  # fmt: skip
     parser.add_argument("--to", type=Path, required=True, metavar="F", help="the file to write")
     parser.add_argument("--format", choices=FORMATS, required=True, help="of the file to write")
     parser.add_argument("--json", action="store_true", help="print what was read as one JSON object")  # fmt: skip
@@ -82,10 +83,12 @@ def read_any(path: Path) -> Camera | ImuNoise | dict[str, Any]:
             if isinstance(tree, dict) and "gyroscope_noise_density" in tree:
                 return from_imu_yaml(tree)
             return formats.from_canonical(tree)
+        if path.suffix == ".toml":
+            return formats.from_caliscope(msgspec.toml.decode(text))
         if "opencv-matrix" in text or path.suffix == ".xml":
             return read_opencv(path)
         return _of_yaml(path, text)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, msgspec.DecodeError) as error:
         raise DataError(f"{path}: not read as a calibration ({type(error).__name__}: {error}); is it whole?") from error  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from models.manifest import Threshold
 from runtime.surprise import SURPRISE_CHANNELS
-from tools.evaluate.surprise import EVENTS, areas, scores
+from tools.evaluate.surprise import EVENTS, areas, scores, usable
 
 Rows = list[dict[str, Any]]
 Floats = npt.NDArray[np.float64]
@@ -142,9 +142,9 @@ def _tracking(rows: Rows) -> dict[str, Any]:
 
 def _surprise(rows: Rows, thresholds: dict[str, Threshold]) -> dict[str, Any]:
     out: dict[str, Any] = {}
-    none = [r for r in rows if r["event"] == "none"]
+    none = [r for r in rows if r["event"] == "none" and usable(r)]
     for event in EVENTS:
-        found = [r for r in rows if r["event"] == event and len(r["values"]) > 105]
+        found = [r for r in rows if r["event"] == event and usable(r)]
         if not found:
             continue
         by_score = {name: areas(v) for name, v in scores(found, thresholds).items()}
@@ -161,9 +161,10 @@ def _surprise(rows: Rows, thresholds: dict[str, Threshold]) -> dict[str, Any]:
             "channels": {n: [round(v[0], 3), round(v[1], 3)] for n, v in channels.items()},
             "detected": round(len(times) / len(found), 4),
             "episodes": len(found),
+            "left_out": sum(r["event"] == event for r in rows) - len(found),
         }
         if none:
-            controls = scores([r for r in none if len(r["values"]) > 105], thresholds)["all"]
+            controls = scores(none, thresholds)["all"]
             figures["none_window_auroc"] = round(areas(controls)[1], 4)
         if len(times) * 2 > len(found):
             late = sorted(times + [math.inf] * (len(found) - len(times)))

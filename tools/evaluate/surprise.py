@@ -1,12 +1,14 @@
 """Surprise, by a paired protocol: half a second of something odd against the same episode's quiet.
 
 Negatives are frames 20 to 80 of the same episode, so that a scene cannot pass for an event; "none"
-is an episode in which nothing happens and must come out at a half. Baselines without a model:
+is an episode in which nothing happens and must come out at a half; where the robot touches something
+before, that is an event too, and the episode is left out and counted. Baselines without a model:
 difference of two frames, energy of the IMU.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -54,9 +56,12 @@ def run_event(episode: Episode, event: str) -> dict[str, Any]:
     setup = prepare(settings_of(episode))
     world = _Raw(open_world(setup)[0])
     at: list[int] = []
+    touches: list[int] = []
 
     def rendered(twin: Any) -> None:
         at.append(twin.now_ns)
+        if twin.bumped:
+            touches.append(len(at))
         if event != "none" and len(at) == START:
             twin.faults.start(event)
         if event != "none" and len(at) == START + LAST:
@@ -77,9 +82,16 @@ def run_event(episode: Episode, event: str) -> dict[str, Any]:
         "values": [[_short(v) for v in row] for row in values],
         "difference": [_short(v) for v in world.difference[:count]],
         "energy": [_short(v) for v in world.energy[:count]],
+        "touched": touches[0] if touches else None,
         "first_alarm": raised[0] - START if raised else None,
         "quiet_alarms": int(np.count_nonzero(records["above"][QUIET[0] : QUIET[1]])),
     }
+
+
+def usable(row: dict[str, Any]) -> bool:
+    """Long enough, and nothing was touched before what is asked about."""
+    until = START + WINDOW if row["event"] == "none" else START
+    return len(row["values"]) > START + WINDOW + 3 and (row.get("touched") or math.inf) > until
 
 
 def _short(value: float) -> float | None:
@@ -140,4 +152,4 @@ def alarms(values: Floats, thresholds: dict[str, Threshold]) -> int:
     return count
 
 
-__all__ = ["EVENTS", "alarms", "areas", "auroc", "run_event", "scores"]
+__all__ = ["EVENTS", "alarms", "areas", "auroc", "run_event", "scores", "usable"]

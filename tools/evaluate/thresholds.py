@@ -19,6 +19,7 @@ from tools.compose import open_policy, open_world, prepare
 from tools.evaluate.episodes import Episode, scene, settings_of
 from tools.lockstep_run import LockstepRun, Overrides
 from tools.train.pool import Pool
+from tools.twin.twin import Twin
 
 Floats = npt.NDArray[np.float64]
 ALARM_EVERY_S = 600.0
@@ -29,13 +30,25 @@ TRAINING_SEED = 1_500_000  # of the range that training draws from, not of its e
 
 
 def quiet_values(episode: Episode) -> list[list[float]]:
-    """(T,C) channel values of one undisturbed episode, settled."""
+    """(T,C) channel values of one undisturbed episode, settled, until it touches something.
+
+    A touch is no false alarm: levels that are to hold through it would hold through a push.
+    """
     setup = prepare(settings_of(episode))
+    touches: list[int] = []
+
+    def rendered(twin: Twin) -> None:
+        if twin.bumped:
+            touches.append(twin.now_ns)
+
     run = LockstepRun(
-        setup, open_world(setup)[0], open_policy(setup)[0], Overrides(scenario=scene(episode))
-    )
-    records = run.run(episode.duration_s or 20.0).records
-    values: list[list[float]] = records["surprise"]["value"][SETTLED:].astype(float).tolist()
+        setup, open_world(setup)[0], open_policy(setup)[0],
+        Overrides(scenario=scene(episode), on_render=rendered),
+    )  # fmt: skip
+    records = run.run(episode.duration_s or 20.0).records["surprise"]
+    if touches:
+        records = records[records["t_ns"] < touches[0]]
+    values: list[list[float]] = records["value"][SETTLED:].astype(float).tolist()
     return values
 
 
@@ -47,7 +60,8 @@ def measure(
     work = [(Episode(bundle, TRAINING_SEED + i, scenario=scenes[i % 3]),) for i in range(episodes)]
     found = []
     for done, values in enumerate(pool.run(quiet_values, work), 1):
-        found.append(np.array(values, float))
+        if values:
+            found.append(np.array(values, float))
         if done % 10 == 0 or done == len(work):
             say(f"undisturbed episodes: {done} of {len(work)}")
     return thresholds(found)

@@ -19,7 +19,19 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from tools.twin.scene import ROOM_HALF_M, Obstacle
+from tools.twin.field import (
+    FRONT_RAD,
+    REACH_M,
+    Thing,
+    beside,
+    clip,
+    force,
+    long_thing,
+    steer,
+    thing,
+    wrap,
+)
+from tools.twin.scene import ROOM_HALF_M
 from tools.twin.task import Task
 from tools.twin.twin import START_PITCH_RAD, Twin
 from tools.twin.world import PERSON_RADIUS_M, RING_RADIUS_M, TARGET
@@ -46,10 +58,9 @@ HEAD_1_S = 5.0
 DRIFT_MAX_RAD_S = 1.5  # of the bearing's own change, fed forward
 HEAD_MAX_RAD = 1.95
 LOOK_TURN_RAD = 1.1  # looking at somebody, the base turns when the head has to turn further
-FRONT_RAD, BACK_RAD = math.radians(100), math.radians(150)
 CLEARANCE_M, CLEARANCE_1_S = 0.06, 1.5
-REACH_M, WALL_REACH_M, PERSON_REACH_M = 0.5, 0.4, 0.55
-PULL_MAX_M_S, PUSH_MAX_M_S = 0.75, 1.3
+WALL_REACH_M, PERSON_REACH_M = 0.4, 0.55
+PULL_MAX_M_S = 0.75
 REST_M_S = 0.1
 REST_BAND_M, STOP_AT_M = 0.24, 0.05  # approaching: it rests within the band and stops at this error
 GO_REACH_M, GO_PEOPLE_M = 0.3, 0.5
@@ -57,8 +68,6 @@ GO_MAX_M_S = 0.5
 ARRIVED_M, FADE_M = 0.07, 0.6
 LONG_M = 0.28  # half the length of a box that its circle is no fair likeness of
 GO_HEAD_RAD = 0.6
-
-Thing = tuple[float, float, float, float]  # unit vector from it to the robot, its reach, the gap
 
 
 class Expert:
@@ -130,12 +139,12 @@ class Expert:
             return self._approach(task.distance_m or 0.0)
         turn = TURN_1_S * self._bearing
         if task.skill == "look_at":
-            turn -= _clip(turn, TURN_1_S * LOOK_TURN_RAD)
+            turn -= clip(turn, TURN_1_S * LOOK_TURN_RAD)
         return self._action(0.0, turn, self._bearing, self._elevation(LOOK_M, 1.0))
 
     def _patience_s(self) -> float:
         """How long it keeps to where an unseen target should be."""
-        if abs(_wrap(self._bearing - self._head_yaw)) > LOOKING_RAD:
+        if abs(wrap(self._bearing - self._head_yaw)) > LOOKING_RAD:
             return PATIENCE_S
         there = (
             self._x + self._toward[0] * self._distance,
@@ -169,10 +178,10 @@ class Expert:
         dx, dy = tx + tvx * ahead_s - x, ty + tvy * ahead_s - y
         self._distance = math.hypot(dx, dy) + 1e-6
         self._toward = dx / self._distance, dy / self._distance
-        self._bearing = _wrap(math.atan2(dy, dx) - yaw)
+        self._bearing = wrap(math.atan2(dy, dx) - yaw)
         across = dx * (self._person_v[1] - vy) - dy * (self._person_v[0] - vx)
-        self._drift = _clip(across / max(self._distance, 0.5) ** 2, DRIFT_MAX_RAD_S)
-        self._target_thing = _thing(
+        self._drift = clip(across / max(self._distance, 0.5) ** 2, DRIFT_MAX_RAD_S)
+        self._target_thing = thing(
             x - target.x, y - target.y, PERSON_RADIUS_M + RING_RADIUS_M, PERSON_REACH_M
         )
         self._things = self._near(x, y)
@@ -180,13 +189,13 @@ class Expert:
     def _near(self, x: float, y: float) -> list[Thing]:
         """Everything but the target that is near enough to push."""
         things = [
-            _thing(x - ox, y - oy, size, REACH_M)
+            thing(x - ox, y - oy, size, REACH_M)
             for ox, oy, size in self._round
             if abs(x - ox) < size + REACH_M and abs(y - oy) < size + REACH_M
         ]
-        things += [_long_thing(o, x, y) for o in self._long]
+        things += [long_thing(o, x, y) for o in self._long]
         for w in self.twin.people.walkers[1:]:
-            things.append(_thing(x - w.x, y - w.y, PERSON_RADIUS_M + RING_RADIUS_M, PERSON_REACH_M))
+            things.append(thing(x - w.x, y - w.y, PERSON_RADIUS_M + RING_RADIUS_M, PERSON_REACH_M))
         room = ROOM_HALF_M - RING_RADIUS_M
         for side in (-1.0, 1.0):
             things.append((-side, 0.0, WALL_REACH_M, room - side * x))
@@ -198,7 +207,7 @@ class Expert:
         along = self._person_v[0] * ux + self._person_v[1] * uy
         wanted_m = desired_m if self.sees else min(desired_m, ROUND_M)
         toward = PULL_1_S * (self._distance - wanted_m) + FOLLOW_SHARE * along
-        return self._track(_clip(toward, PULL_MAX_M_S))
+        return self._track(clip(toward, PULL_MAX_M_S))
 
     def _view(self) -> tuple[float, float]:
         """Velocity that keeps tall things out of the line to where the person will be, m/s."""
@@ -227,7 +236,7 @@ class Expert:
         if self._rests and error > -REST_BAND_M:
             turn = TURN_1_S * self._bearing + self._bearing_rate()
             return self._action(
-                0.0, _clip(turn, TURN_MAX_RAD_S), self._bearing, self._elevation(SHIRT_M, AIM_SHARE)
+                0.0, clip(turn, TURN_MAX_RAD_S), self._bearing, self._elevation(SHIRT_M, AIM_SHARE)
             )
         ux, uy = self._toward
         along = self._person_v[0] * ux + self._person_v[1] * uy
@@ -235,11 +244,11 @@ class Expert:
             toward = PULL_1_S * (error + REST_BAND_M)
         else:
             toward = PULL_1_S * error + max(0.0, along)
-        return self._track(_clip(toward, PULL_MAX_M_S))
+        return self._track(clip(toward, PULL_MAX_M_S))
 
     def _track(self, toward: float) -> npt.NDArray[np.float32]:
         """Drive at this speed to the person, around things, and look at them."""
-        fx, fy = self._force(self._toward, toward, self._things)
+        fx, fy = force(self._toward, toward, self._things)
         vx, vy = self._view()
         speed, turn = self._unicycle(fx + vx, fy + vy, self._bearing)
         speed = self._clear_of_things(speed)
@@ -248,8 +257,8 @@ class Expert:
     def _search(self) -> npt.NDArray[np.float32]:
         """Turn in place, the head a little ahead; give way to what comes near."""
         near = [(x, y, SEARCH_REACH_M, gap) for x, y, _, gap in (*self._things, self._target_thing)]
-        fx, fy = self._force((0.0, 0.0), 0.0, near)
-        speed = _clip(self._ahead[0] * fx + self._ahead[1] * fy, SPEED_MAX_M_S / 2)
+        fx, fy = force((0.0, 0.0), 0.0, near)
+        speed = clip(self._ahead[0] * fx + self._ahead[1] * fy, SPEED_MAX_M_S / 2)
         turn, lead = self.searching * SEARCH_TURN_RAD_S, self.searching * SEARCH_LEAD_RAD
         pitch = -AIM_SHARE * math.atan2(SHIRT_M - self._camera_m, SEARCH_M)
         return self._action(self._clear_of_things(speed), turn, lead, pitch, fixed=False)
@@ -259,8 +268,8 @@ class Expert:
         dx, dy = place[0] - self._x, place[1] - self._y
         distance = math.hypot(dx, dy) + 1e-6
         if distance < ARRIVED_M or (distance < 2 * ARRIVED_M and abs(self._speed) < REST_M_S / 4):
-            off = 0.0 if task.heading_rad is None else _wrap(task.heading_rad - self._yaw)
-            return self._action(0.0, _clip(TURN_1_S * off, 1.2), 0.0, START_PITCH_RAD, fixed=False)
+            off = 0.0 if task.heading_rad is None else wrap(task.heading_rad - self._yaw)
+            return self._action(0.0, clip(TURN_1_S * off, 1.2), 0.0, START_PITCH_RAD, fixed=False)
         ux, uy = dx / distance, dy / distance
         toward = min(GO_MAX_M_S, PULL_1_S * distance)
         fade = min(1.0, distance / FADE_M)
@@ -268,36 +277,19 @@ class Expert:
             (x, y, GO_PEOPLE_M if reach == PERSON_REACH_M else GO_REACH_M * fade, gap)
             for x, y, reach, gap in (*self._things, self._target_thing)
         ]
-        fx, fy = self._force((ux, uy), toward, things)
+        fx, fy = force((ux, uy), toward, things)
         cosine, sine = self._ahead
         angle = math.atan2(-sine * fx + cosine * fy, cosine * fx + sine * fy)
         size = math.hypot(fx, fy)
-        turn = _clip(TURN_1_S * angle * size / (size + 0.05), TURN_MAX_RAD_S)
+        turn = clip(TURN_1_S * angle * size / (size + 0.05), TURN_MAX_RAD_S)
         forward = size * math.cos(angle)
         if forward > 0:
             speed = min(forward, SPEED_MAX_M_S) * max(0.0, 1 - abs(angle) / FRONT_RAD)
         else:  # only what pushes makes it back up; a place behind is turned to
             speed = max(forward + max(0.0, -toward * (cosine * ux + sine * uy)), -GO_MAX_M_S / 2)
             speed = min(0.0, speed)
-        head = _clip(angle, GO_HEAD_RAD)
+        head = clip(angle, GO_HEAD_RAD)
         return self._action(self._clear_of_things(speed), turn, head, START_PITCH_RAD, fixed=False)
-
-    def _force(
-        self, unit: tuple[float, float], toward: float, things: list[Thing]
-    ) -> tuple[float, float]:
-        """Wanted velocity in the world, m/s: the pull along `unit`, away from and around things."""
-        ux, uy = unit
-        fx, fy = toward * ux, toward * uy
-        share = 0.8 * min(1.0, max(0.0, toward) / 0.2)
-        for px, py, reach, gap in things:
-            if gap >= reach:
-                continue
-            push = min(PUSH_MAX_M_S, 0.12 * (1 / max(gap, 0.04) - 1 / reach))
-            side = 1.0 if px * uy - py * ux >= 0 else -1.0
-            around = share * side * push
-            fx += push * px - around * py
-            fy += push * py + around * px
-        return fx, fy
 
     def _unicycle(self, fx: float, fy: float, face: float) -> tuple[float, float]:
         """Speed and turn that follow a wanted velocity; with little of it the base faces `face`."""
@@ -305,9 +297,9 @@ class Expert:
         forward, left = cosine * fx + sine * fy, -sine * fx + cosine * fy
         size = math.hypot(forward, left)
         weight = size / (size + 0.2)
-        turn = TURN_1_S * (weight * _steer(math.atan2(left, forward)) + (1 - weight) * face)
-        turn = _clip(turn, TURN_MAX_RAD_S)
-        return _clip(forward, SPEED_MAX_M_S) * max(0.0, 1 - abs(turn) / 4.0), turn
+        turn = TURN_1_S * (weight * steer(math.atan2(left, forward)) + (1 - weight) * face)
+        turn = clip(turn, TURN_MAX_RAD_S)
+        return clip(forward, SPEED_MAX_M_S) * max(0.0, 1 - abs(turn) / 4.0), turn
 
     def _clear_of_things(self, speed: float) -> float:
         """Never approach anything faster than the gap to it allows."""
@@ -332,74 +324,13 @@ class Expert:
         self, speed: float, turn: float, yaw: float, pitch: float, fixed: bool = True
     ) -> npt.NDArray[np.float32]:
         """Wheels for speed and turn, head towards yaw and pitch; `fixed` aims stand in the world."""
-        turn = _clip(turn, TURN_MAX_RAD_S)
+        turn = clip(turn, TURN_MAX_RAD_S)
         left = (speed - turn * self._half_track_m) / (self._radius_m * self._full[0])
         right = (speed + turn * self._half_track_m) / (self._radius_m * self._full[1])
         over = max(1.0, abs(left), abs(right))
-        yaw_rate = HEAD_1_S * (_clip(yaw, HEAD_MAX_RAD) - self._head_yaw)
+        yaw_rate = HEAD_1_S * (clip(yaw, HEAD_MAX_RAD) - self._head_yaw)
         if fixed:
             yaw_rate += self._drift - self._yaw_rate
-        yaw_rate = _clip(yaw_rate / self._head_full[0], 1.0)
-        pitch_rate = _clip(HEAD_1_S * (pitch - self._head_pitch) / self._head_full[1], 1.0)
+        yaw_rate = clip(yaw_rate / self._head_full[0], 1.0)
+        pitch_rate = clip(HEAD_1_S * (pitch - self._head_pitch) / self._head_full[1], 1.0)
         return np.array((left / over, right / over, yaw_rate, pitch_rate), np.float32)
-
-
-def _thing(dx: float, dy: float, size: float, reach: float) -> Thing:
-    away = math.hypot(dx, dy) + 1e-9
-    return dx / away, dy / away, reach, away - size
-
-
-def _long_thing(o: Obstacle, x: float, y: float) -> Thing:
-    """The nearest spot of a box too long to be taken for round."""
-    cosine, sine = math.cos(o.yaw_rad), math.sin(o.yaw_rad)
-    along, across = (
-        cosine * (x - o.x_m) + sine * (y - o.y_m),
-        cosine * (y - o.y_m) - sine * (x - o.x_m),
-    )
-    along -= _clip(along, o.half_m[0])
-    across -= _clip(across, o.half_m[1])
-    dx, dy = cosine * along - sine * across, sine * along + cosine * across
-    return _thing(dx, dy, RING_RADIUS_M, REACH_M)
-
-
-def beside(
-    o: Obstacle, here: tuple[float, float], there: tuple[float, float]
-) -> tuple[float, float]:
-    """How far an obstacle's hull stands off a line of sight [m], and on which side (left: 1).
-
-    Infinitely far where it stands beyond either end.
-    """
-    dx, dy = there[0] - here[0], there[1] - here[1]
-    length = math.hypot(dx, dy) + 1e-9
-    ux, uy = dx / length, dy / length
-    ox, oy = o.x_m - here[0], o.y_m - here[1]
-    along, left = ux * ox + uy * oy, ux * oy - uy * ox
-    if not 0 < along < length:
-        return math.inf, 1.0
-    half = o.half_m[0]
-    if o.kind == "box":  # its shadow across the line
-        angle = o.yaw_rad - math.atan2(uy, ux)
-        half = abs(math.sin(angle)) * o.half_m[0] + abs(math.cos(angle)) * o.half_m[1]
-    return abs(left) - half, math.copysign(1.0, left)
-
-
-def _steer(angle: float) -> float:
-    """The turn that lines the base up with a direction: forwards up to 100 degrees, else backing.
-
-    In between it falls steeply instead of jumping; no continuous rule can do without that.
-    """
-    size = abs(angle)
-    if size > BACK_RAD:
-        return angle - math.copysign(math.pi, angle)
-    if size > FRONT_RAD:
-        share = (size - FRONT_RAD) / (BACK_RAD - FRONT_RAD)
-        size = FRONT_RAD + share * (BACK_RAD - math.pi - FRONT_RAD)
-    return math.copysign(1.0, angle) * size
-
-
-def _wrap(angle: float) -> float:
-    return math.atan2(math.sin(angle), math.cos(angle))
-
-
-def _clip(value: float, limit: float) -> float:
-    return max(-limit, min(limit, value))
