@@ -65,6 +65,8 @@ VERBS = (
     Verb(("calibrate", "camera-quick", "solve"), "tools.calibrate.camera_quick", "is the lens still the one that was calibrated? three shots", "solve", "add_solve"),
     Verb(("calibrate", "wheels", "record"), "tools.calibrate.wheels_record", "drive squares both ways and log wheels and gyro", "record", "add_record"),
     Verb(("calibrate", "wheels", "solve"), "tools.calibrate.wheels", "base and wheel diameters from a log of driving", "solve", "add_solve"),
+    Verb(("calibrate", "latency", "record"), "tools.calibrate.latency_record", "turn to and fro, faster and faster, and log command, wheels, gyro and frames", "record", "add_record"),
+    Verb(("calibrate", "latency", "solve"), "tools.calibrate.latency", "the delay of each sensor after its cause, and whether stamps can be trusted", "solve", "add_solve"),
     *(Verb(("calibrate", tool, "install"), "tools.calibrate.install", "put a result in force, or go back to the one before") for tool in RECORDED),
     *(Verb(("calibrate", tool, "report"), "tools.calibrate.report", "the page of a result, and how it differs from what is installed") for tool in RECORDED),
     Verb(("calibrate", "status"), "tools.calibrate.install", "what is installed, how old and how good, and when it is due", "status", "add_status"),
