@@ -69,6 +69,7 @@ VERBS = (
     Verb(("calibrate", "latency", "solve"), "tools.calibrate.latency", "the delay of each sensor after its cause, and whether stamps can be trusted", "solve", "add_solve"),
     *(Verb(("calibrate", tool, "install"), "tools.calibrate.install", "put a result in force, or go back to the one before") for tool in RECORDED),
     *(Verb(("calibrate", tool, "report"), "tools.calibrate.report", "the page of a result, and how it differs from what is installed") for tool in RECORDED),
+    Verb(("calibrate", "watch"), "tools.calibrate.watch", "has a calibration drifted? the robot's own watch, over a recorded run"),
     Verb(("calibrate", "status"), "tools.calibrate.install", "what is installed, how old and how good, and when it is due", "status", "add_status"),
     Verb(("model", "train"), "tools.model", "train a bundle from twin data", "train", "add_train"),
     Verb(("model", "evaluate"), "tools.evaluate.command", "prediction, skills, surprise and planning on fresh seeds", "evaluate"),

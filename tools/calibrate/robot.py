@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from calibration.drift import standing
 from calibration.errors import RecordError
 from calibration.store import read_record
 from calibration.verdict import Finding, Verdict, judged
@@ -167,6 +168,8 @@ def _still_good(folder: Path, serial: str, tool: str) -> str:
         record = read_record(folder, serial, tool)
         age = age_of(record.date, time.time_ns())
     except (RecordError, ValueError):
+        return ""
+    if any((f.tool, f.serial) == (tool, serial) for f in standing(folder)):
         return ""
     left = TOOLS[tool].due_days - age
     if record.verdict != "PASS" or left <= 0:
