@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 DEG = math.pi / 180
 REFERENCE = 4  # blocks
+TAIL = 12  # blocks kept
 NEWEST = 3  # blocks whose mean is what it has moved to
 H = 8.0  # std, of the CUSUM
 LEAST_SLACK = 1.5  # std
@@ -91,7 +92,7 @@ class Gauge:
     since_down_ns: int = 0
     blocks: int = 0
     flag: Flag | None = None
-    newest: deque[float] = field(default_factory=lambda: deque(maxlen=NEWEST))
+    tail: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=TAIL))
 
     def usable(self, std: float) -> bool:
         """Whether a block with this std can say anything."""
@@ -109,7 +110,7 @@ class Gauge:
             return
         kind = KINDS[self.name]
         off = value - self.reference
-        self.newest.append(off)
+        self.tail.append((t_ns, off))
         spread = max(std, kind.floor)
         z, slack = off / spread, kind.raise_at / (2 * spread)
         up, down = _sum(self.up, z, slack), _sum(self.down, -z, slack)
@@ -121,7 +122,7 @@ class Gauge:
     @property
     def amount(self) -> float:
         """How far it has moved by the newest blocks."""
-        return sum(self.newest) / len(self.newest) if self.newest else 0.0
+        return _mean([off for _, off in list(self.tail)[-NEWEST:]])
 
     def _decide(self) -> None:
         kind, amount = KINDS[self.name], self.amount
@@ -133,7 +134,13 @@ class Gauge:
             return
         beyond = self.up if amount > 0 else self.down
         if beyond >= H and abs(amount) >= kind.raise_at:
-            self.flag = Flag(self.name, amount, self.since_up_ns if amount > 0 else self.since_down_ns)  # fmt: skip
+            since_ns = self.since_up_ns if amount > 0 else self.since_down_ns
+            moved = _mean([off for t_ns, off in self.tail if t_ns >= since_ns])
+            self.flag = Flag(self.name, moved, since_ns)
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
 
 
 def _sum(before: float, z: float, slack: float) -> float:

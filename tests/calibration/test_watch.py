@@ -64,7 +64,7 @@ def test_coarse_or_broken_blocks_are_passed_over() -> None:
     g = gauge([])
     for value, std in ((0.5, RATIO.raise_at), (math.nan, 0.001), (0.5, math.inf)):
         g.add(9, value, std)
-    assert g.blocks == REFERENCE and not g.newest
+    assert g.blocks == REFERENCE and not g.tail
 
 
 def test_noise_raises_no_flag_and_the_formula_is_siegmunds() -> None:

@@ -162,8 +162,8 @@ def page(monitor: Seen, starts: list[int], inputs: list[str]) -> Page:
     for name, g in monitor.gauges.items():
         k = KINDS[name]
         unit = _unit(name)
-        moved = f"{g.amount / k.per:+.2f}" if g.newest else ""
-        state = "MOVED" if g.flag else "well" if g.newest else "not enough seen"
+        moved = f"{g.amount / k.per:+.2f}" if g.tail else ""
+        state = "MOVED" if g.flag else "well" if g.tail else "not enough seen"
         rows.append([name, state, moved, f"{k.raise_at / k.per:.2g}", unit, str(g.blocks), k.tool])
     table: Table = ("Gauges", ["what", "state", "moved", "flagged from", "in", "blocks", "set right by"], rows)  # fmt: skip
     plots = [_plot(monitor, n, starts) for names in GROUPS.values() for n in names if len(monitor.blocks.get(n, [])) > REFERENCE]  # fmt: skip
