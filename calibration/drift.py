@@ -1,12 +1,13 @@
 """What the watch keeps on disk: its references and flags, one file beside a board's records.
 
 Written whole or not at all, on the disk before its name is. A file that a power cut has emptied, or of
-another schema, counts as none: the watch then learns anew, and says so. A calibration installed since
-the flag's date settles it.
+another schema, counts as none: the watch then learns anew. A calibration of the flag's tool installed
+since settles it; any calibration installed since makes the watch learn its references anew.
 """
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +74,14 @@ def read_drift(folder: Path, serial: str) -> Drift:
         return Drift()
     if found.schema != SCHEMA:
         return Drift()
-    known = {name: k for name, k in found.gauges.items() if name in KINDS}
+    newest = {k.serial: _newest(folder, k.serial) for k in found.gauges.values()}
+    last = max(
+        newest.values(), default=""
+    )  # one device's correction changes what the other is held against
     return Drift(
-        gauges={n: k for n, k in known.items() if not _since(folder, k.serial, KINDS[n].tool, k.date)},
-        flags=tuple(f for f in found.flags if f.name in KINDS and not _since(folder, f.serial, f.tool, f.since)),
-    )  # fmt: skip
+        gauges={n: k for n, k in found.gauges.items() if n in KINDS and k.date >= last},
+        flags=tuple(f for f in found.flags if f.name in KINDS and not _settled(folder, f)),
+    )
 
 
 def standing(folder: Path) -> list[Standing]:
@@ -86,12 +90,22 @@ def standing(folder: Path) -> list[Standing]:
     return [flag for serial in boards for flag in read_drift(folder, serial).flags]
 
 
-def _since(folder: Path, serial: str, tool: str, date: str) -> bool:
-    """Whether this device was calibrated after a date; both in UTC, so their texts compare."""
+def _newest(folder: Path, serial: str) -> str:
+    """Date of a device's newest record of any kind; dates are in UTC, so their texts compare."""
+    kinds = [p.name.removesuffix(".json").rpartition(".")[2] for p in folder.glob(f"{glob.escape(serial)}.*.json")]  # fmt: skip
+    return max((_date(folder, serial, kind) for kind in kinds if kind != "watch"), default="")
+
+
+def _settled(folder: Path, flag: Standing) -> bool:
+    """Whether its tool was used on this device since."""
+    return _date(folder, flag.serial, flag.tool) > flag.since
+
+
+def _date(folder: Path, serial: str, kind: str) -> str:
     try:
-        return read_record(folder, serial, tool).date > date
+        return read_record(folder, serial, kind).date
     except RecordError:
-        return False
+        return ""
 
 
 def begin(gauges: dict[str, Gauge], drift: Drift) -> None:

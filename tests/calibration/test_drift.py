@@ -25,11 +25,12 @@ def test_a_newer_calibration_settles_it_and_what_was_learnt_before(tmp_path) -> 
     write_drift(tmp_path, "b1", DRIFT)
     calibrate(tmp_path, "2026-11-01T00:00:00Z")
     calibrate(tmp_path, "2026-11-20T00:00:00Z", serial="another")
+    assert read_drift(tmp_path, "b1") == DRIFT
     calibrate(tmp_path, "2026-11-20T00:00:00Z", kind="motor")
     assert standing(tmp_path) == [FLAG], "older, another board's, another tool's"
     calibrate(tmp_path, "2026-11-13T00:00:00Z")
     assert standing(tmp_path) == []
-    assert set(read_drift(tmp_path, "b1").gauges) == {"gravity"}
+    assert read_drift(tmp_path, "b1") == Drift(), "what it was learnt with is no longer in force"
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 300, b'{"schema": 9}', b"[]", b'{"flags": [{"x": 1}]}'])  # fmt: skip

@@ -32,6 +32,7 @@ GROUPS = {
     "camera": ("camera_roll", "camera_pitch", "camera_yaw", "focal"),
 }
 BLOCKS = 2  # beyond the reference, or a gauge has not said anything
+TITLES = {"imu_roll": "IMU roll", "imu_pitch": "IMU pitch", "focal": "Focal length"}
 DO = {
     "wheels": "let it drive for three minutes, straight on, back, and in turns",
     "IMU": "let it stand for some seconds at five places",
@@ -166,7 +167,9 @@ def page(monitor: Seen, starts: list[int], inputs: list[str]) -> Page:
         state = "MOVED" if g.flag else "well" if g.tail else "not enough seen"
         rows.append([name, state, moved, f"{k.raise_at / k.per:.2g}", unit, str(g.blocks), k.tool])
     table: Table = ("Gauges", ["what", "state", "moved", "flagged from", "in", "blocks", "set right by"], rows)  # fmt: skip
-    plots = [_plot(monitor, n, starts) for names in GROUPS.values() for n in names if len(monitor.blocks.get(n, [])) > REFERENCE]  # fmt: skip
+    shown = [n for names in GROUPS.values() for n in names if len(monitor.blocks.get(n, [])) > REFERENCE]  # fmt: skip
+    shown.sort(key=lambda n: monitor.gauges[n].flag is None)  # what moved comes first
+    plots = [_plot(monitor, n, starts) for n in shown]
     return Page("Have calibrations drifted?", plots, [table], inputs)
 
 
@@ -189,7 +192,8 @@ def _plot(monitor: Seen, name: str, starts: list[int]) -> Plot:
     axis.set(xlabel="time [s] (grey: the reference)", ylabel=_unit(name))
     moved = gauge.flag is not None
     see = "It left the dashed lines for good." if moved else "Dots between the dashed lines: it has not moved."  # fmt: skip
-    return Plot(name.replace("_", " ").capitalize(), see, svg(drawn))
+    title = TITLES.get(name, name.replace("_", " ").capitalize())
+    return Plot(title, see, svg(drawn))  # fmt: skip
 
 
 def _joined(t_s: npt.NDArray[np.float64], starts: list[int]) -> npt.NDArray[np.float64]:
