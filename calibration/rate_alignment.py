@@ -239,7 +239,7 @@ def _with_std(a: Rates, turned: Turned, offset_s: float, weight: Floats) -> Fit:
     w = np.sqrt(weight)[:, None]
     left = (w[..., None] * jacobian).reshape(-1, 8)
     freedom = max(3 * float(weight.sum()) - 8, 1.0)
-    variance = float(((w * residual) ** 2).sum()) / freedom * _alike(residual)
+    variance = float(((w * residual) ** 2).sum()) / freedom * alike(residual)
     cov = variance * np.linalg.pinv(left.T @ left)
     std = np.sqrt(np.maximum(np.diag(cov), 0))
     lengths = np.linalg.norm(a.rate_rad_s - bias, axis=1), np.linalg.norm(b, axis=1)
@@ -250,7 +250,7 @@ def _with_std(a: Rates, turned: Turned, offset_s: float, weight: Floats) -> Fit:
     return Fit(offset_s, float(std[0]), rotation, std[2:5], bias, scale, float(std[1]), correlation, residual)  # fmt: skip
 
 
-def _alike(residual: Floats) -> float:
+def alike(residual: Floats) -> float:
     """By how much neighbouring residuals resemble each other: sums of their correlations, at least 1."""
     r = residual - residual.mean(axis=0)
     power = float((r**2).sum())

@@ -52,7 +52,7 @@ def record_path(folder: Path, serial: str, kind: str) -> Path:
 def write_record(folder: Path, record: Record) -> Path:
     """Write a record as a whole or not at all, on the disk before its name is; returns its path."""
     path = record_path(folder, record.serial, record.kind)
-    _replace(path, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+    replace_file(path, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
     return path
 
 
@@ -74,7 +74,7 @@ def rollback(folder: Path, serial: str, kind: str) -> Record:
             content = old.read_bytes()
             if content != present:
                 record = _decoded(old, content, serial)
-                _replace(path, content)
+                replace_file(path, content)
                 old.unlink()
                 return record
     raise RecordError(
@@ -166,10 +166,11 @@ def _keep(path: Path) -> None:
         return  # kept before a power cut, which came before the rename
     number = int(names[-1].name.split(".")[-3]) + 1 if names else 1
     mark = hashlib.sha256(content).hexdigest()[:8]
-    _replace(folder / f"{path.stem}.{number:04d}.{mark}.json", content)
+    replace_file(folder / f"{path.stem}.{number:04d}.{mark}.json", content)
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
+    """Put a file in place in one rename, on the disk before its name is."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:

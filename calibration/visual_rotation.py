@@ -81,10 +81,16 @@ def rotation(tracks: Tracks, lens: Lens) -> tuple[Floats, int]:
 
     Things move against the camera: a ray r seen before is seen at R^T r after a turn R.
     """
-    nothing = np.full(3, np.nan)
     if len(tracks.before) < LEAST:
-        return nothing, len(tracks.before)
-    one, other = _rays(tracks.before, lens), _rays(tracks.after, lens)
+        return np.full(3, np.nan), len(tracks.before)
+    return turn_between(rays(tracks.before, lens), rays(tracks.after, lens))
+
+
+def turn_between(one: Floats, other: Floats) -> tuple[Floats, int]:
+    """The same from rays (N, 3) before and after."""
+    nothing = np.full(3, np.nan)
+    if len(one) < LEAST:
+        return nothing, len(one)
     weight = np.ones(len(one))
     for _ in range(ROUNDS):
         w = np.sqrt(weight)[:, None]
@@ -96,7 +102,18 @@ def rotation(tracks: Tracks, lens: Lens) -> tuple[Floats, int]:
     return (turn(matrix) if count >= LEAST else nothing), count
 
 
-def _rays(pixels: Floats, lens: Lens) -> Floats:
+def unrolled(seen: Floats, late_s: Floats, rate_rad_s: Floats) -> Floats:
+    """Rays (N, 3) of a rolling shutter as they were when the middle row was exposed.
+
+    Each row was `late_s` (N,) after it, while the camera turned by `rate_rad_s` (3,). Without this a
+    turn that speeds up shears the picture, which looks like a roll.
+    """
+    moved: Floats = seen + late_s[:, None] * np.cross(rate_rad_s, seen)
+    return moved
+
+
+def rays(pixels: Floats, lens: Lens) -> Floats:
+    """(N, 2) pixels -> (N, 3) unit rays in the optical frame."""
     flat = cv2.undistortPoints(pixels.reshape(-1, 1, 2), lens.matrix, lens.distortion).reshape(
         -1, 2
     )

@@ -65,6 +65,8 @@ class Event(IntEnum):
     MCU_SAYS = 43
     DRIVE_SURPRISE = 44
     VIBRATION = 45
+    CALIBRATION_DRIFT = 46
+    WATCH_UNKEPT = 47
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,8 @@ EVENTS: dict[Event, Row] = {
     Event.BAD_NUMBERS: R(E.HOLD, "the model gave numbers that are not finite", "reload the bundle; send the log"),
     Event.DISARMED: R(E.NOTE, "motors stay disarmed: {text}"),
     Event.MCU_SAYS: R(E.NOTE, "the motor controller says: {text}"),
+    Event.CALIBRATION_DRIFT: R(E.SLOW, "a calibration has drifted: {text}", "nothing is changed by itself; `companion calibrate status` tells all"),
+    Event.WATCH_UNKEPT: R(E.NOTE, "what the calibration watch learnt cannot be kept: {text}"),
 }  # fmt: skip
 
 # Which event each surprise channel raises.

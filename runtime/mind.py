@@ -20,6 +20,7 @@ from runtime.goal import MASK, VALUES, goal_now
 from runtime.machine import MachineState
 from runtime.odometry import Odometry, WheelGeometry
 from runtime.skills import SKILLS, PlanRunner, Proposal
+from runtime.watch import Watch, WatchConfig
 
 Float32 = npt.NDArray[np.float32]
 INTENT_LIFE_NS = 400_000_000
@@ -62,6 +63,7 @@ class MindConfig:
     min_disk_mb: float = 200.0
     max_temperature_c: float = 90.0
     min_battery_v: float = 9.6
+    watch: WatchConfig | None = None  # None: a run without a body has nothing to watch
 
 
 class Mind:
@@ -87,6 +89,7 @@ class Mind:
         self.skill = config.skill
         self.runner = PlanRunner(config.skills)
         self.odometry = Odometry(config.wheels)
+        self._watch = Watch(channels, config.watch, self._events) if config.watch else None
         self._sensors = channels.reader("sensors")
         self._planner_was_alive = False
         self._refusal = ""
@@ -97,6 +100,10 @@ class Mind:
             reader.latest()
         for batch in self._sensors.drain():
             self.odometry.step(batch)
+            if self._watch is not None:
+                self._watch.sense(batch)
+        if self._watch is not None:
+            self._watch.step(now_ns)
         self._check_machine(now_ns)
         self._hear_operator(now_ns)
         self._hear_planner(now_ns)

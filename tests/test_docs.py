@@ -56,6 +56,8 @@ DRY = {
     "companion calibrate wheels": "companion calibrate wheels solve --help",  # and the others', too
     "companion calibrate motor": "companion calibrate motor solve --help",
     "companion calibrate head": "companion calibrate head solve --help",
+    "companion calibrate watch": "companion calibrate watch --help",
+    "companion calibrate latency": "companion calibrate latency solve --help",
     "companion calibrate imu-multi": "companion calibrate imu-multi solve --help",
     "companion calibrate imu-allan": "companion calibrate imu-allan solve --help",
     "companion calibrate cam-imu": "companion calibrate cam-imu solve --help",

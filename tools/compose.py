@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.camera import Lens
+from calibration.drift import standing
 from calibration.errors import RecordError
 from calibration.store import lens_of, read_record, write_record
 from firmware_bridge import protocol
@@ -206,7 +207,17 @@ class Setup:
             age_days = age_of(record.date, wall_ns())
         except (RecordError, ValueError):
             return False
-        return record.verdict != "FAIL" and age_days < OVERDUE * TOOLS["camera"].due_days
+        drifted = any(f.gross for f in standing(self.calibration_folder()) if f.serial in self.serials().values())  # fmt: skip
+        return (
+            record.verdict != "FAIL"
+            and age_days < OVERDUE * TOOLS["camera"].due_days
+            and not drifted
+        )
+
+    def serials(self) -> dict[str, str]:
+        """Of the devices whose calibrations count."""
+        camera = self.camera_serial()
+        return {"mcu": camera if self.is_twin else self.mcu, "camera": camera}
 
     def scenario(self) -> Scenario:
         """How hard the twin's scene is."""

@@ -29,6 +29,7 @@ from tools.twin.scenario import Scenario
 from tools.twin.specimen import latency_of
 from tools.twin.twin import Twin
 from tools.unplugged import Unplugged
+from tools.watched import watch_config
 
 Float32 = npt.NDArray[np.float32]
 PHYSICS_NS = 2 * MS
@@ -142,7 +143,7 @@ class LockstepRun:
         self.mind = Mind(self.channels, MindConfig(
             skill=settings.skill, goal=setup.goal(scenario), engage=True,
             allow_motion=setup.has_body, skills=setup.bundle.manifest.skills,
-            wheels=setup.wheels(),
+            wheels=setup.wheels(), watch=watch_config(setup),
         ), SteadyMachine())  # fmt: skip
         self.memory = MemorySink()
         self._camera_out = self.channels.writer("camera", "twin")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from models.backend import Budget, Chosen
 from runtime.channels import Channels
-from runtime.clock import now_ns, now_us, sleep_until
+from runtime.clock import now_ns, now_us, sleep_until, wall_ns
 from runtime.process import Heartbeat, Parent, StopFlag, quiet_memory, run_periodic
 from tools.compose import GRAPH_BUDGET_US, Setup, open_foresight, open_policy, open_world
 
@@ -145,6 +145,7 @@ def mind(setup: Setup, channels: Channels, stop: StopFlag, parent: Parent) -> No
     """10 Hz: skills, planner link, the machine's state."""
     from runtime.machine import LinuxMachine
     from runtime.mind import Mind, MindConfig, PlannerLink
+    from tools.watched import watch_config
 
     planner: PlannerLink | None = None
     if setup.settings.planner:
@@ -160,6 +161,7 @@ def mind(setup: Setup, channels: Channels, stop: StopFlag, parent: Parent) -> No
         allow_motion=setup.has_body,
         skills=setup.bundle.manifest.skills,
         wheels=setup.wheels(),
+        watch=watch_config(setup, wall_ns() - now_ns()),
     )
     part = Mind(channels, config, LinuxMachine(setup.folder), planner)
     try:

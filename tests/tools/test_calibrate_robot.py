@@ -29,7 +29,13 @@ def run(capsys, tmp_path, *more):
     return code, json.loads(capsys.readouterr().out)
 
 
-FAST = ("imu-static", "motor", "head", "wheels")  # the camera's forty views take a minute
+FAST = (
+    "imu-static",
+    "motor",
+    "head",
+    "wheels",
+    "latency",
+)  # the camera's forty views take a minute
 
 
 @pytest.mark.parametrize("order", [FAST, pytest.param(robot.ORDER, marks=pytest.mark.heavy)])

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from calibration.drift import standing
 from calibration.errors import RecordError
 from calibration.store import Record, history, install, lens_of, read_record, rollback
 from calibration.verdict import Verdict
@@ -148,6 +149,17 @@ def installed(folder: Path) -> list[dict[str, Any]]:
         serial, _, kind = path.name.removesuffix(".json").rpartition(".")
         if kind in RECORDED and serial:
             rows.append(_row(folder, serial, kind))
+    return _drifted(rows, folder)
+
+
+def _drifted(rows: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
+    """What the watch says of them; a drift of what was never calibrated is a row of its own."""
+    for flag in standing(folder):
+        mine = [r for r in rows if (r["tool"], r["serial"]) == (flag.tool, flag.serial)]
+        row = mine[0] if mine else {"tool": flag.tool, "serial": flag.serial, "said": "not installed"}  # fmt: skip
+        row |= {"state": "drifted", "said": f"{row['said']}; {flag.said}"}
+        if not mine:
+            rows.append(row)
     return rows
 
 

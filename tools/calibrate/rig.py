@@ -181,6 +181,9 @@ class TwinRig(Rig):
         self.made: Made = draw_made(self.twin)
         mismake(self.twin, self.made)
         self.released_at_ns = 0  # for tests: when the hold key is let go
+        self.on_physics: Callable[[], None] | None = (
+            None  # after each step, for who knows the truth
+        )
         link = Link(LockstepTransport(self.firmware), table)
         super().__init__(body, link, table, self._pass, self._is_held)
         self.now_ns = START_NS
@@ -192,5 +195,7 @@ class TwinRig(Rig):
         end = self.now_ns + PERIOD_NS
         while self.twin.now_ns < end:
             self.twin.step_to(self.twin.now_ns + STEP_NS)
+            if self.on_physics is not None:
+                self.on_physics()
             self.firmware.run(self.firmware.mcu_us(self.twin.now_ns - START_NS))
         return end

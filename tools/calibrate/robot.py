@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from calibration.drift import standing
 from calibration.errors import RecordError
 from calibration.store import read_record
 from calibration.verdict import Finding, Verdict, judged
@@ -27,13 +28,15 @@ from tools.calibrate.wheels_record import SPACE
 from tools.compose import calibration_folder, device_serial
 
 TOOL = "robot"
-ORDER = ("imu-static", "motor", "camera", "head", "wheels")
+ORDER = ("imu-static", "motor", "camera", "head", "wheels", "latency")
+SEEING = ("camera", "head", "latency")  # their `record` takes --camera
 LOGS = {  # how `solve` takes what `record` left, and its name in the work folder
     "imu-static": ("--imu", "imu-static.csv"),
     "motor": ("--log", "motor.csv"),
     "camera": ("--images", "camera"),
     "head": ("--record", "head"),
     "wheels": ("--log", "wheels.csv"),
+    "latency": ("--log", "latency.npz"),
 }
 
 
@@ -120,7 +123,7 @@ def _step(args: argparse.Namespace, folder: Path, board: str, tool: str) -> Done
     out, report = args.work / f"{tool}.json", args.work / f"{tool}.html"
     where = ["--seed", str(args.seed), "--body", args.body]
     where += ["--port", args.port] if args.port and tool != "camera" else []
-    where += ["--camera", args.camera] if args.camera and TOOLS[tool].device == "camera" else []
+    where += ["--camera", args.camera] if args.camera and tool in SEEING else []
     out.unlink(missing_ok=True)
     recorded = _command(args, "calibrate", tool, "record", "--out", str(log), *where)
     if recorded and not log.exists():  # motor records what blocked it, too
@@ -165,6 +168,8 @@ def _still_good(folder: Path, serial: str, tool: str) -> str:
         record = read_record(folder, serial, tool)
         age = age_of(record.date, time.time_ns())
     except (RecordError, ValueError):
+        return ""
+    if any((f.tool, f.serial) == (tool, serial) for f in standing(folder)):
         return ""
     left = TOOLS[tool].due_days - age
     if record.verdict != "PASS" or left <= 0:

@@ -36,6 +36,7 @@ TOOLS = {
         Tool("cam-imu", "field", 1, 180, "rotation and time between camera and IMU", ("correlation",), "camera"),
         Tool("motor", "field", 2, 365, "zero, travel, backlash, delay and gain of each joint", ("travel_error_percent",), "mcu"),
         Tool("wheels", "field", 3, 180, "wheel ratio and base over diameter", ("heading_held_out_deg",), "mcu"),
+        Tool("latency", "field", 0.5, 180, "command to encoder to gyro to image, each delay", ("std_ms", "correlation"), "mcu"),
         Tool("head", "field", 2, 365, "where the camera sits on the head", ("held_out_px", "std_mm", "std_deg"), "camera"),
     )
 }  # fmt: skip

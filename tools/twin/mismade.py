@@ -22,6 +22,11 @@ NOSLIP = (
     5  # else soft contacts creep by half a percent of the way, which no tyre does at such loads
 )
 PURPOSE = 7  # a stream of its own, beside those of `specimen`
+LAG_STEPS = 6  # 12 ms: a motor driver's own cycle
+LATE_NS = (
+    -4_000_000,
+    12_000_000,
+)  # stamps of the exposure's start, up to those of the read-out's end
 
 
 CLEARED = replace(EMPTY, person_speed_m_s=(0.0, 0.0))  # somebody stands in a corner and waits
@@ -35,11 +40,14 @@ class Made:
     track_m: float
     camera_shift_m: Floats  # (3,) in the pitch frame
     camera_turn_rad: Floats  # (3,) rotation vector in the pitch frame
+    command_lag_steps: int = 0  # of physics, from the firmware's outputs to the motors
+    camera_late_ns: int = 0  # a frame's stamp after its mid-exposure
 
 
 def draw_made(twin: Twin) -> Made:
     """What the twin's seed was built like."""
     rng = np.random.default_rng((twin.seed, PURPOSE))
+    clock = np.random.default_rng((twin.seed, PURPOSE, 1))
     g = twin.body.geometry
     radius = g.wheel_radius_m * (
         1 + rng.normal(0, 0.001, 2)
@@ -49,6 +57,8 @@ def draw_made(twin: Twin) -> Made:
         track_m=float(g.track_width_m * (1 + rng.normal(0, 0.01))),
         camera_shift_m=rng.normal(0, 0.003, 3),
         camera_turn_rad=rng.normal(0, 0.015, 3),
+        command_lag_steps=int(clock.integers(0, LAG_STEPS + 1)),
+        camera_late_ns=int(clock.uniform(*LATE_NS)),
     )
 
 
@@ -77,6 +87,7 @@ def mismake(twin: Twin, made: Made) -> None:
     model.site_quat[site] = quaternion
     model.site_sameframe[site] = 0  # else MuJoCo takes the head's own axes
     model.opt.noslip_iterations = NOSLIP
+    twin.motors.lag(made.command_lag_steps)
     corner = ROOM_HALF_M - 0.5
     for walker in twin.people.walkers:
         walker.x, walker.y = corner, corner

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import mujoco
 import numpy as np
+import numpy.typing as npt
 
 from firmware_bridge.plant import Plant
 from runtime.body import Body
@@ -50,6 +53,10 @@ class Motors:
         self._braked = (False, False, False)  # by command, and what jams either wheel
         self._braked_steps = BRAKE_STEPS  # since that changed
         self._limits = b""
+        self._late: deque[npt.NDArray[np.float64]] = (
+            deque()
+        )  # targets on their way to a slow driver
+        self._lag_steps = 0
         self._tick = -1
         self._still_steps = WATCHDOG_STEPS
         self.enabled = False
@@ -72,6 +79,7 @@ class Motors:
         if enabled != self.enabled:
             self.enabled = enabled
             self._power(enabled)
+            self._late.clear()
             if not enabled:
                 held = data.qpos[list(self._ids.joint_q)]
                 data.ctrl[:] = np.where(self._wheels, 0.0, held)
@@ -81,6 +89,11 @@ class Motors:
             if self._any_swapped:
                 ctrl *= self._sign
                 ctrl += self._mirror
+            if self._lag_steps:
+                self._late.append(ctrl.copy())
+                ctrl[:] = (
+                    self._late.popleft() if len(self._late) > self._lag_steps else self._late[0]
+                )
             limits = outputs.current_limit_ma.tobytes()
             if limits != self._limits:
                 self._limits = limits
@@ -104,6 +117,11 @@ class Motors:
         self._held_steps = np.where(held, np.minimum(self._held_steps + 1, BRAKE_STEPS), 0)
         brake = BRAKE_N_M_S * (self._held_steps / BRAKE_STEPS) ** 2
         self._model.dof_damping[self._wheel_v] = self._drag + brake
+
+    def lag(self, steps: int) -> None:
+        """Motor drivers that act on a target so many physics steps after the firmware gave it."""
+        self._lag_steps = steps
+        self._late.clear()
 
     def jam(self, wheel: int, on: bool) -> None:
         """Something is stuck in a wheel: it turns no more."""
