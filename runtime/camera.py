@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from runtime.channels import Reader
 from runtime.errors import ConfigError
 
 Pixels = npt.NDArray[np.uint8]
+STAMP_OLD_NS = 1_000_000_000  # a kernel's stamp is no older
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +123,23 @@ class VideoCamera:
         self._capture.release()
 
 
+def stamped(kernel_ms: float, arrived_ns: int) -> int:
+    """When a device's frame was taken [ns]: what the kernel says, where it can be that; else its arrival.
+
+    V4L2 stamps a buffer by the monotonic clock, and OpenCV hands that on as the position [ms]; other
+    back ends count from the stream's start. What is left to mid exposure, `calibrate latency` finds.
+    """
+    kernel_ns = round(kernel_ms * 1e6)
+    return kernel_ns if 0 <= arrived_ns - kernel_ns < STAMP_OLD_NS else arrived_ns
+
+
 class DeviceCamera:
     """A V4L2 device (number or /dev path) or a GStreamer pipeline, through OpenCV."""
 
     has_body = True
 
     def __init__(self, device: str) -> None:
-        cv2 = import_cv2()
+        cv2 = self._cv2 = import_cv2()
         source: int | str = int(device) if device.isdigit() else device
         if isinstance(source, str) and source.startswith("/dev/") and not Path(source).exists():
             found = sorted(str(p) for p in Path("/dev").glob("video*"))
@@ -148,10 +160,13 @@ class DeviceCamera:
 
     def read(self, now_ns: int) -> CameraFrame | None:
         """Blocks up to one frame time, in the perception process only."""
-        found, image = self._capture.read()
-        if not found:
+        began_ns = time.monotonic_ns()
+        if not self._capture.grab():
             return None
-        return CameraFrame(now_ns, image[:, :, ::-1])
+        arrived_ns = now_ns + time.monotonic_ns() - began_ns
+        stamp_ns = stamped(float(self._capture.get(self._cv2.CAP_PROP_POS_MSEC)), arrived_ns)
+        found, image = self._capture.retrieve()
+        return CameraFrame(stamp_ns, image[:, :, ::-1]) if found else None
 
     def close(self) -> None:
         """Free the device."""
