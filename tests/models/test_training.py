@@ -16,9 +16,10 @@ from models.layout import SKILLS  # noqa: E402
 from models.losses import OBSTACLE_CLASS, person_loss, since_of  # noqa: E402
 from models.manifest import GRAPHS  # noqa: E402
 from models.networks import Decoder, Stats, divergence  # noqa: E402
+from models.policy_training import PolicyTrainer  # noqa: E402
 from models.since import Senses, Since  # noqa: E402
 from models.sizes import Sizes  # noqa: E402
-from models.training import Episodes, PolicyTrainer, Schedule, Trainer, beliefs_of  # noqa: E402
+from models.training import Episodes, Schedule, Trainer, beliefs_of  # noqa: E402
 from runtime.body import load_body  # noqa: E402
 from tools.train.draft import draft  # noqa: E402
 from tools.train.signing import development_key  # noqa: E402

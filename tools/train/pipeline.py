@@ -19,10 +19,10 @@ from torch import nn
 from models.export import write_bundle
 from models.manifest import Training
 from models.people_training import train_finder, train_people
+from models.policy_training import PolicyTrainer
 from models.since import Senses
 from models.training import (
     Episodes,
-    PolicyTrainer,
     Schedule,
     Trainer,
     beliefs_of,
