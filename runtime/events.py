@@ -65,6 +65,7 @@ class Event(IntEnum):
     MCU_SAYS = 43
     DRIVE_SURPRISE = 44
     VIBRATION = 45
+    UNCALIBRATED = 46
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,7 @@ EVENTS: dict[Event, Row] = {
     Event.BAD_NUMBERS: R(E.HOLD, "the model gave numbers that are not finite", "reload the bundle; send the log"),
     Event.DISARMED: R(E.NOTE, "motors stay disarmed: {text}"),
     Event.MCU_SAYS: R(E.NOTE, "the motor controller says: {text}"),
+    Event.UNCALIBRATED: R(E.NOTE, "calibration not used: {text}"),
 }  # fmt: skip
 
 # Which event each surprise channel raises.
