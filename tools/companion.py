@@ -85,6 +85,7 @@ VERBS = (
     Verb(("calibrate", "imu-multi", "solve"), "tools.calibrate.imu_multi", "scale, misalignment and bias of an IMU from still poses (factory, 8 min)"),
     Verb(("calibrate", "imu-allan", "solve"), "tools.calibrate.imu_allan", "noise densities of an IMU from hours at rest (factory)"),
     Verb(("calibrate", "imu-static", "solve"), "tools.calibrate.imu_static", "bias and noise of an IMU from a minute at rest (field, 1 min)"),
+    Verb(("calibrate", "cam-imu", "record"), "tools.calibrate.cam_imu_record", "the robot turns, nods, looks around and drives before a board, and films it", "record", "add_record"),
     Verb(("calibrate", "cam-imu", "solve"), "tools.calibrate.cam_imu", "time offset and rotation of a camera, or a gyro, to a gyro (field, 2 min)"),
     Verb(("calibrate", "convert"), "tools.calibrate.convert", "one calibration in another tool's format"),
     Verb(("version",), "tools.version", "versions of the product and of what it stands on"),

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.head import HEAD_FROM_OPTICAL
+from calibration.rotations import matrices, quaternions
+from tools.twin.sensors import HEAD_ENCODER_COUNTS
 from tools.twin.twin import Twin
 
 Floats = npt.NDArray[np.float64]
@@ -52,10 +54,15 @@ def base_from_imu(twin: Twin, calibrated: bool) -> Floats:
 
 
 def camera_from_imu(twin: Twin, calibrated: bool) -> Floats:
-    """(3, 3) at head zero: optical axes from the IMU's frame."""
+    """(3, 3) where the head's encoders show zero: optical axes from the IMU's frame.
+
+    An encoder shows the count below: at zero the head has turned half a count on average.
+    """
     mounted = np.zeros(9)
     mujoco.mju_quat2Mat(mounted, twin.model.site_quat[twin.ids.camera_site])
-    base_from_camera = mounted.reshape(3, 3) @ HEAD_FROM_OPTICAL
+    half = np.pi / HEAD_ENCODER_COUNTS
+    yaw, pitch = matrices(quaternions(np.array([[0, 0, half], [0, half, 0]])))
+    base_from_camera = yaw @ pitch @ mounted.reshape(3, 3) @ HEAD_FROM_OPTICAL
     return np.asarray(base_from_camera.T @ base_from_imu(twin, calibrated))
 
 
