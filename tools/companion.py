@@ -82,6 +82,7 @@ VERBS = (
     Verb(("bench",), "tools.bench", "speed, as ratios against named baselines"),
     Verb(("config", "show"), "tools.config", "the resolved configuration", "show", "add_show"),
     Verb(("config", "check"), "tools.config", "check a body file and robot.toml", "check", "add_check"),
+    Verb(("calibrate", "imu-multi", "record"), "tools.calibrate.imu_multi_record", "turn the robot by hand through the poses that it asks for", "record", "add_record"),
     Verb(("calibrate", "imu-multi", "solve"), "tools.calibrate.imu_multi", "scale, misalignment and bias of an IMU from still poses (factory, 8 min)"),
     Verb(("calibrate", "imu-allan", "solve"), "tools.calibrate.imu_allan", "noise densities of an IMU from hours at rest (factory)"),
     Verb(("calibrate", "imu-static", "solve"), "tools.calibrate.imu_static", "bias and noise of an IMU from a minute at rest (field, 1 min)"),
