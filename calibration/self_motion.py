@@ -23,7 +23,7 @@ EDGE_S = 0.02  # speeds are differences over this, each way
 LAGS = 12
 LEAST_WINDOWS = 40
 AXES_RAD = 0.004  # what accelerometer and gyro axes of one chip differ by, where not calibrated
-PHASES = ("turn", "drive", "nod", "look")
+UPRIGHT_DEG = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +75,12 @@ def solve_mount(
 ) -> ImuMount:
     """Fit both axes; `same_axes`: gyro and accelerometer were brought into one frame before.
 
-    DataError where the base hardly turned or drove.
+    DataError where the base hardly turned or drove, or the two sensors' axes are not of one frame.
     """
     turned = _slope(*_turning(motion, radius_m, track_m), "turned on the spot")
     driven = _slope(*driving(motion, radius_m), "drove ahead and back")
     z = turned.slope / np.linalg.norm(turned.slope)
+    _require_upright(motion, z)
     x = driven.slope - z * float(driven.slope @ z)
     length = float(np.linalg.norm(x))
     x /= length
@@ -122,6 +123,17 @@ def _rate(motion: Motion, angle_rad: Floats) -> Floats:
             step = float(np.median(np.diff(motion.joint_t_s[at])))
             out[at] = savgol_filter(angle_rad[at], 7, 2, deriv=1, delta=step)
     return out
+
+
+def _require_upright(motion: Motion, z: Floats) -> None:
+    """At rest the accelerometer shows up what the gyro shows as the axis of turning: one set of axes."""
+    up = motion.accel_m_s2.mean(axis=0)
+    off = float(np.rad2deg(np.arccos(np.clip(up @ z / np.linalg.norm(up), -1, 1))))
+    if off > UPRIGHT_DEG:
+        raise DataError(
+            f"the gyro's axis of turning and the accelerometer's up are {off:.0f} deg apart: axes of one of"
+            " them are exchanged or mirrored, or the floor is a ramp; correct the axes, or record on level floor"
+        )
 
 
 def _bias(motion: Motion) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from calibration.rate_alignment import apart_deg
 from calibration.self_motion_fit import SelfMotion
 from calibration.verdict import Finding, Level
 
@@ -17,6 +18,7 @@ LOST = (0.4, 0.7)  # share of frames without a whole board
 SCALE = (0.02, 0.1)  # of the gyro, by the board and the wheels
 LEAN_DEG = (3.0, 10.0)
 RESIDUAL_PX = (0.5, 2.0)
+MOUNT_DEG = (10.0, 20.0)  # the runtime takes none beyond
 
 
 def judge(fit: SelfMotion, frames: int) -> list[Finding]:
@@ -34,6 +36,8 @@ def judge(fit: SelfMotion, frames: int) -> list[Finding]:
     turned, driven = fit.mount.turned.alike, fit.mount.driven.alike
     above(1 - turned, unlike, f"turning on the spot, gyro and wheels are alike to {turned:.2f} only ({ALIKE[0]} wanted): the wheels slip, or an axis is exchanged", "put it on a clean, hard floor, then record again")  # fmt: skip
     above(1 - driven, unlike, f"driving, accelerometer and wheels are alike to {driven:.2f} only ({ALIKE[0]} wanted); the base cannot roll or pitch itself, so this is what tells its x axis", "put it on a clean, hard floor, then record again")  # fmt: skip
+    off_deg = apart_deg(fit.mount.base_from_imu, np.eye(3))
+    above(off_deg, MOUNT_DEG, f"the IMU sits {off_deg:.0f} deg off the drawing: its axes are exchanged, or the body file is another robot's", "correct the axes in the firmware's board file, and record again")  # fmt: skip
     lost = 1 - fit.used / max(frames, 1)
     above(lost, LOST, f"the board was whole in {1 - lost:.0%} of the frames only", "fix it half a metre before its face, in the middle, and record again")  # fmt: skip
     above(fit.residual_px, RESIDUAL_PX, f"corners are {fit.residual_px:.2f} px off where they should be ({RESIDUAL_PX[0]} allowed)", "fix the board, calibrate the camera, see that the head has no play (calibrate motor), and record again")  # fmt: skip
@@ -44,7 +48,7 @@ def judge(fit: SelfMotion, frames: int) -> list[Finding]:
     above(fit.offset_std_s, OFFSET_STD_S, f"the time offset is known to {fit.offset_std_s * 1e3:.1f} ms only", "record again in good light, the board whole in the picture")  # fmt: skip
     std_deg = float(np.rad2deg(fit.std_rad.max()))
     above(std_deg, TURN_STD_DEG, f"the rotation is known to {std_deg:.2f} deg only ({TURN_STD_DEG[0]} wanted)", "hold the board closer, and record again")  # fmt: skip
-    apart_s, apart_deg = fit.halves[0], float(np.rad2deg(fit.halves[1]))
+    apart_s, halves_deg = fit.halves[0], float(np.rad2deg(fit.halves[1]))
     above(apart_s, OFFSET_HALVES_S, f"the halves' time offsets differ by {apart_s * 1e3:.1f} ms", "check that stamps are the camera's own, not arrival times, and record again")  # fmt: skip
-    above(apart_deg, TURN_HALVES_DEG, f"the halves' rotations differ by {apart_deg:.2f} deg ({TURN_HALVES_DEG[0]} allowed)", "fix board, camera and board of the IMU firmly, and record again")  # fmt: skip
+    above(halves_deg, TURN_HALVES_DEG, f"the halves' rotations differ by {halves_deg:.2f} deg ({TURN_HALVES_DEG[0]} allowed)", "fix board, camera and board of the IMU firmly, and record again")  # fmt: skip
     return out

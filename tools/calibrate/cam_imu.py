@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--imu",
         type=Path,
         metavar="F.json",
-        help="with --record: an imu-multi result that corrects gyro and accelerometer first",
+        help="with --record: an imu-multi result that corrects gyro and accelerometer first (default: the installed one)",
     )
     parser.add_argument("--video", type=Path, metavar="V", help="the camera's recording; then one --gyro")  # fmt: skip
     parser.add_argument("--gyro", type=Path, action="append", default=[], metavar="F", help="gyro log; twice (A, then B) without a video")  # fmt: skip

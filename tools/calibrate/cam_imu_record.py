@@ -37,7 +37,9 @@ TURN_S, HEAD_S, STROKES, STROKE_S = 10.0, 8.0, 10, 1.2
 TURN_RAD, NOD_RAD, LOOK_RAD = 0.35, 0.25, 0.35  # swings: the board stays whole in the picture
 TILTS_RAD = (0.2, -0.25)  # of the head while the base turns
 STROKE_M_S = 0.3
+SLOW_HZ, FAST_HZ = 0.37, 0.37 * 2.618  # the golden ratio squared: it comes round to no whole number
 REST_S = 0.5
+EASE_S = 0.8
 
 
 def add_record(parser: argparse.ArgumentParser) -> None:
@@ -133,11 +135,11 @@ def perform(tape: Tape) -> None:
     step()
 
 
-def irregular(t_s: float, swing: float) -> float:
-    """A swing that never repeats itself: one that did would fit at several time offsets."""
-    return swing * float(
-        0.7 * np.sin(2 * np.pi * 0.37 * t_s) + 0.3 * np.sin(2 * np.pi * 0.93 * t_s)
-    )
+def irregular(t_s: float, swing: float, long_s: float) -> float:
+    """A swing that never repeats itself (one that did would fit at several time offsets), from and to rest."""
+    ease = np.sin(np.pi / 2 * np.clip(min(t_s, long_s - t_s) / EASE_S, 0, 1)) ** 2
+    both = 0.7 * np.sin(2 * np.pi * SLOW_HZ * t_s) + 0.3 * np.sin(2 * np.pi * FAST_HZ * t_s)
+    return swing * float(ease * both)
 
 
 def _turn(tape: Tape) -> None:
@@ -149,7 +151,11 @@ def _turn(tape: Tape) -> None:
         tape.begin("turn")
         tape.wait(REST_S)
         for k in range(round(TURN_S * 100)):
-            rate = (irregular(k / 100 + 0.01, TURN_RAD) - irregular(k / 100, TURN_RAD)) * 100 * rim
+            rate = (
+                (irregular((k + 1) / 100, TURN_RAD, TURN_S) - irregular(k / 100, TURN_RAD, TURN_S))
+                * 100
+                * rim
+            )
             rig.drive(-rate, rate)
             tape.advance()
         rig.drive(0.0, 0.0)
@@ -164,7 +170,7 @@ def _swing(tape: Tape, phase: str, joint: str, swing: float) -> None:
         middle = float(rig.advance().position_rad[index])
         tape.begin(phase)
         for k in range(round(HEAD_S * 100)):
-            rig.aim(joint, middle + irregular(k / 100, swing))
+            rig.aim(joint, middle + irregular(k / 100, swing, HEAD_S))
             tape.advance()
         rig.aim(joint, middle)
         tape.wait(REST_S)

@@ -19,6 +19,7 @@ from calibration.rotations import quaternion
 from calibration.self_motion import Motion, driving, solve_mount
 from calibration.self_motion_fit import SelfMotion, fit
 from calibration.self_motion_judge import judge
+from calibration.store import read_record
 from calibration.verdict import judged
 from runtime.body import load_body
 from runtime.errors import ConfigError
@@ -28,6 +29,7 @@ from tools.calibrate.finish import check_output, digest, finish
 from tools.calibrate.head import chain_of, lens_parameters
 from tools.calibrate.install import read_verdict
 from tools.calibrate.page import Page, Plot
+from tools.compose import calibration_folder
 
 Floats = npt.NDArray[np.float64]
 FILE = "motion.npz"
@@ -38,16 +40,16 @@ def solve(args: argparse.Namespace) -> int:
     check_output(args)
     about, arrays = read_recording(args.record)
     body = load_body(about["body"])
-    correct = _corrections(args.imu)
+    correct = _corrections(args.imu, about)
     motion, zero_ns = _motion(arrays, correct)
+    geometry = body.geometry
+    mount = solve_mount(motion, geometry.wheel_radius_m, geometry.track_width_m, correct is not None)  # fmt: skip
     files = sorted(args.record.glob("*.png"))
     stamps = (arrays["frame_t_ns"] - zero_ns) / 1e9
     if len(files) != len(stamps):
         raise DataError(f"{args.record} holds {len(files)} frames, {len(stamps)} were recorded; record again")  # fmt: skip
     model, lens = lens_parameters(args.calibration, about["serial"], body, size_of(files[0]))
     looks = board_looks(files, stamps, parse_board(about["board"]), model, lens, body.camera.readout_s)  # fmt: skip
-    geometry = body.geometry
-    mount = solve_mount(motion, geometry.wheel_radius_m, geometry.track_width_m, args.imu is not None)  # fmt: skip
     found = fit(looks, motion, mount, chain_of(body), geometry.wheel_radius_m)
     axes = "imu-multi" if correct is not None else "delivered"
     sources = [args.record / FILE, *files, *([args.imu] if args.imu else [])]
@@ -67,7 +69,7 @@ def read_recording(folder: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[
             raise ValueError(f"it is of {about['tool']}")
         for key in ("serial", "imu_serial", "body", "board"):
             about[key]
-        with np.load(folder / FILE, allow_pickle=False) as stored:
+        with (folder / FILE).open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         for key in ("imu_t_ns", "gyro_rad_s", "accel_m_s2", "joint_t_ns", "joints_rad", "phase", "stretch", "frame_t_ns", "names"):  # fmt: skip
             arrays[key]
@@ -76,9 +78,17 @@ def read_recording(folder: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[
     return about, arrays
 
 
-def _corrections(file: Path | None) -> ImuMap | None:
+def _corrections(file: Path | None, about: dict[str, Any]) -> ImuMap | None:
+    """Of the file, or of what is installed for the board; a twin's board delivers calibrated axes."""
     if file is None:
-        return None
+        if about["imu_serial"].startswith("twin-"):
+            return None
+        try:
+            return imu_map(
+                read_record(calibration_folder(), about["imu_serial"], "imu-multi").result
+            )
+        except RecordError:
+            return None
     verdict = read_verdict(file)
     if verdict.tool != "imu-multi":
         raise ConfigError(f"--imu {file} is of {verdict.tool}; give what `imu-multi solve --out` wrote")  # fmt: skip
