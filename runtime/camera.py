@@ -14,15 +14,21 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from runtime import clock
 from runtime.channels import Reader
 from runtime.errors import ConfigError
 
 Pixels = npt.NDArray[np.uint8]
+OLDEST_NS = 500_000_000  # an older stamp is of another clock, as the time since the stream's start
 
 
 @dataclass(frozen=True, slots=True)
 class CameraFrame:
-    """One device frame: RGB (H,W,3), mid-exposure time on the host clock."""
+    """One device frame: RGB (H,W,3), its stamp on the host clock.
+
+    The twin's stamp is the middle of the exposure; a device's is as its driver gives it, and what
+    lies between the two is what the calibration `cam-imu` finds.
+    """
 
     t_ns: int
     pixels: Pixels
@@ -151,8 +157,18 @@ class DeviceCamera:
         found, image = self._capture.read()
         if not found:
             return None
-        return CameraFrame(now_ns, image[:, :, ::-1])
+        driver_ms = float(self._capture.get(import_cv2().CAP_PROP_POS_MSEC))
+        return CameraFrame(stamp_ns(driver_ms, clock.now_ns()), image[:, :, ::-1])
 
     def close(self) -> None:
         """Free the device."""
         self._capture.release()
+
+
+def stamp_ns(driver_ms: float, arrived_ns: int) -> int:
+    """A frame's own stamp where the driver gives one on the host's clock (V4L2), or when it arrived.
+
+    The arrival jitters by what else the process did; a driver's stamp does not.
+    """
+    own_ns = round(driver_ms * 1e6) if np.isfinite(driver_ms) else 0
+    return own_ns if 0 <= arrived_ns - own_ns < OLDEST_NS else arrived_ns

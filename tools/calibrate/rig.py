@@ -171,15 +171,15 @@ def _named(fault: Any) -> str:
 class TwinRig(Rig):
     """The twin behind the firmware's core, in virtual time: as fast as the machine allows.
 
-    On a `stand` its wheels turn in the air.
+    On a `stand` its wheels turn in the air; `raw_imu`: before the factory calibrated its IMU.
     """
 
-    def __init__(self, body: Body, seed: int, stand: bool = False) -> None:
+    def __init__(self, body: Body, seed: int, stand: bool = False, raw_imu: bool = False) -> None:
         table = body.limit_table()
         self.firmware = LockstepFirmware(table, uid=f"twin-{seed}".encode())
         self.twin = Twin(body, seed, self.firmware.plant, CLEARED, start_ns=START_NS, stand=stand)
         self.made: Made = draw_made(self.twin)
-        mismake(self.twin, self.made)
+        mismake(self.twin, self.made, raw_imu)
         self.released_at_ns = 0  # for tests: when the hold key is let go
         self.on_physics: Callable[[], None] | None = (
             None  # after each step, for who knows the truth
