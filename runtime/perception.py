@@ -44,7 +44,8 @@ class PerceptionConfig:
     """The device's lens (None: not known), its wheels for the odometry residual (None: as drawn).
 
     `drawn_from_camera` (3, 3): the camera's optical axes turned into those of the drawing (None: as
-    drawn); `camera_offset_ns`: from a frame's stamp to its mid-exposure, on the IMU's clock.
+    drawn); `camera_offset_ns`: from a frame's stamp to its mid-exposure, on the IMU's clock;
+    `drive_delay_ns`: from sending a command to turning wheels.
     """
 
     lens: Lens | None
@@ -52,6 +53,7 @@ class PerceptionConfig:
     wheels: WheelGeometry | None = None
     drawn_from_camera: Floats | None = None
     camera_offset_ns: int = 0
+    drive_delay_ns: int = DRIVE_DELAY_NS
 
 
 class Perception:
@@ -74,6 +76,7 @@ class Perception:
         self._pinhole = PinholeCamera(**{f: getattr(manifest.camera, f) for f in manifest.camera.__struct_fields__})  # fmt: skip
         self._lens, self._turn = config.lens, config.drawn_from_camera
         self._offset_ns = config.camera_offset_ns
+        self._drive_delay_ns = config.drive_delay_ns
         self._wheels = config.wheels or WheelGeometry.drawn(body.geometry)
         self._remap: Remap | None = None
         self._events = EventLog(channels.writer("event.perception", "perception"))
@@ -153,7 +156,7 @@ class Perception:
         np.multiply(pixels.transpose(2, 0, 1), np.float32(1 / 255), out=self.world.frame_input)
         odometry = self._odometry_residual() if window.has_imu and window.has_proprio else 0.0
         self._set("odometry", abs(odometry) if window.has_imu and window.has_proprio else np.nan)
-        drive = window.drive_error(start_ns, t_ns, DRIVE_DELAY_NS)
+        drive = window.drive_error(start_ns, t_ns, self._drive_delay_ns)
         self._set("drive", drive if window.has_proprio else np.nan)
         self._set("vibration", window.vibration_m_s2 if window.has_imu else np.nan)
         graph = self.world.observe(window.imu, window.proprio, odometry, window.action, self._mask)

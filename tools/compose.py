@@ -31,7 +31,7 @@ from runtime.conditions import Condition
 from runtime.errors import ConfigError
 from runtime.foresight import Foresight, Search
 from runtime.odometry import WheelGeometry
-from runtime.perception import PerceptionConfig
+from runtime.perception import DRIVE_DELAY_NS, PerceptionConfig
 from runtime.skills import SKILLS
 from tools.in_force import InForce, in_force
 from tools.runtime_folder import runs_folder
@@ -334,6 +334,7 @@ def perception_config(setup: Setup, lens: Lens | None = None) -> PerceptionConfi
     return PerceptionConfig(
         lens or setup.lens(), setup.settings.seed, setup.wheels(), found.drawn_from_camera,
         found.camera_offset_ns,
+        DRIVE_DELAY_NS if found.drive_delay_ns is None else found.drive_delay_ns,
     )  # fmt: skip
 
 

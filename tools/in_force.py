@@ -41,6 +41,7 @@ class InForce:
     lens: Lens | None = None
     drawn_from_camera: Floats | None = None  # (3, 3) optical axes, real -> as drawn
     camera_offset_ns: int = 0
+    drive_delay_ns: int | None = None  # from sending to turning wheels
     imu: ImuMap | None = None
     wheels: WheelGeometry | None = None
     used: dict[str, str] = field(default_factory=dict)  # kind: date and hash, for a log
@@ -110,6 +111,11 @@ def in_force(folder: Path, camera: str, board: str, geometry: Geometry, wall_ns:
     offset_s = shelf.taken(mounted, lambda r: _offset_s(r.result, board))
     if offset_s is not None:
         found.camera_offset_ns = round(offset_s * 1e9)
+    delays = shelf.taken(shelf.record("latency"), lambda r: _delays_s(r.result))
+    if delays is not None:
+        found.drive_delay_ns = round(delays[0] * 1e9)
+        if offset_s is None and delays[1] is not None:
+            found.camera_offset_ns = round(delays[1] * 1e9)
     found.imu = _imu(shelf, mounted if offset_s is not None else None)
     return found
 
@@ -179,3 +185,15 @@ def _offset_s(result: Mapping[str, Any], board: str) -> float:
     if not abs(offset) <= OFFSET_MAX_S:
         raise RecordError(f"a time offset of {offset:.3f} s is no camera's; record it again")
     return offset
+
+
+def _delays_s(result: Mapping[str, Any]) -> tuple[float, float | None]:
+    """Command to wheels, and what a frame's stamp is off by where `latency` saw pictures [s]."""
+    drive_s = float(result["command_to_encoder_ms"]) / 1e3
+    seen_s = result.get("time_offset_s")
+    for value in (drive_s, float(seen_s or 0.0)):
+        if not abs(value) < OFFSET_MAX_S:
+            raise RecordError(f"a delay of {value:.3g} s is more than any part's; measure it again")
+    if drive_s < 0:
+        raise RecordError(f"wheels that turn {-drive_s * 1e3:.0f} ms before they are told to; measure it again")  # fmt: skip
+    return drive_s, None if seen_s is None else float(seen_s)

@@ -24,8 +24,9 @@ from runtime.errors import ConfigError
 from runtime.events import Event, sentence
 from runtime.lockstep import START_NS
 from runtime.odometry import Odometry
+from runtime.perception import DRIVE_DELAY_NS
 from runtime.surprise import SURPRISE_CHANNELS
-from tools.compose import RunSettings, open_world, prepare
+from tools.compose import RunSettings, open_world, perception_config, prepare
 from tools.in_force import in_force
 from tools.lockstep_run import LockstepRun, Overrides
 from tools.twin import imu_truth
@@ -164,6 +165,9 @@ def test_a_turned_camera_is_turned_back(tmp_path) -> None:
         ("head", {"result": {"head_from_camera": np.diag([-1.0, -1, 1, 1]).tolist()}}, "120 deg off the drawing"),
         ("imu-multi", {"result": {"gyro": {"inverse_scale": [57.3] * 3, "bias": [0] * 3}, "accel": {}}}, "57.3 of its units"),
         ("imu-static", {"result": {"gyro": {"bias": [0, 0, 9.81]}}}, "more than any chip's"),
+        ("latency", {"result": {"command_to_encoder_ms": 900.0}}, "more than any part's"),
+        ("latency", {"result": {"command_to_encoder_ms": -20.0}}, "20 ms before they are told to"),
+        ("latency", {"result": {"time_offset_s": 0.01}}, "KeyError"),
         ("cam-imu", {"result": {"time_offset_s": 0.01}}, "not recorded by the robot"),
         ("cam-imu", {"result": {"time_offset_s": 0.01, "stamps": "robot", "imu_serial": "other"}}, "with the board other"),
         ("cam-imu", {"result": {"time_offset_s": 1.0, "stamps": "robot", "imu_serial": f"twin-{SEED}"}}, "no camera's"),
@@ -211,6 +215,23 @@ def test_cam_imu_counts_only_with_the_axes_it_was_solved_with(tmp_path) -> None:
     write_record(setup.calibration_folder(), record("imu-multi", results["imu-multi"]))
     found = setup.in_force()
     assert found.holds and set(found.used) == {"cam-imu", "imu-multi"}
+
+
+def test_delays_count_and_a_cam_imu_offset_goes_before_theirs(tmp_path) -> None:
+    setup = prepare(RunSettings(seed=SEED, lockstep=True, record=tmp_path))
+    folder = setup.calibration_folder()
+    assert perception_config(setup).drive_delay_ns == DRIVE_DELAY_NS
+    delays = {"command_to_encoder_ms": 31.5, "time_offset_s": -0.004}
+    write_record(folder, record("latency", delays))
+    config = perception_config(setup)
+    assert (config.drive_delay_ns, config.camera_offset_ns) == (31_500_000, -4_000_000)
+    twin = LockstepRun(setup, open_world(setup)[0], None, Overrides(scenario=CLEARED)).twin
+    results = true_results(twin, draw_made(twin))
+    for kind in ("cam-imu", "imu-multi"):
+        write_record(folder, record(kind, results[kind]))
+    config = perception_config(setup)
+    assert config.drive_delay_ns == 31_500_000
+    assert config.camera_offset_ns == round(results["cam-imu"]["time_offset_s"] * 1e9)
 
 
 def test_a_newer_still_bias_stands_in_for_the_old_one(tmp_path) -> None:
