@@ -148,9 +148,15 @@ class FisheyeCamera:
 Lens = LensCamera | FisheyeCamera
 
 
-def remap_table(lens: Lens, pinhole: PinholeCamera) -> Table:
-    """Where in the lens image each pixel of the virtual pinhole looks: (map_x, map_y) float32."""
-    source = lens.project(pinhole.unproject(pinhole.pixels())).astype(np.float32)
+def remap_table(lens: Lens, pinhole: PinholeCamera, turn: Floats | None = None) -> Table:
+    """Where in the lens image each pixel of the virtual pinhole looks: (map_x, map_y) float32.
+
+    `turn` (3, 3): the lens's optical axes -> the virtual pinhole's, where the two are not the same.
+    """
+    rays = pinhole.unproject(pinhole.pixels())
+    if turn is not None:
+        rays = rays @ turn  # each is turn^T ray: what the pinhole sees, in the lens's axes
+    source = lens.project(rays).astype(np.float32)
     shape = (pinhole.height, pinhole.width)
     return source[:, 0].reshape(shape).copy(), source[:, 1].reshape(shape).copy()
 

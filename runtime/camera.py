@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +14,21 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from runtime import clock
 from runtime.channels import Reader
 from runtime.errors import ConfigError
 
 Pixels = npt.NDArray[np.uint8]
-STAMP_OLD_NS = 1_000_000_000  # a kernel's stamp is no older
+OLDEST_NS = 500_000_000  # an older stamp is of another clock, as the time since the stream's start
 
 
 @dataclass(frozen=True, slots=True)
 class CameraFrame:
-    """One device frame: RGB (H,W,3), mid-exposure time on the host clock."""
+    """One device frame: RGB (H,W,3), its stamp on the host clock.
+
+    The twin's stamp is the middle of the exposure; a device's is as its driver gives it, and what
+    lies between the two is what the calibration `cam-imu` finds.
+    """
 
     t_ns: int
     pixels: Pixels
@@ -123,23 +127,13 @@ class VideoCamera:
         self._capture.release()
 
 
-def stamped(kernel_ms: float, arrived_ns: int) -> int:
-    """When a device's frame was taken [ns]: what the kernel says, where it can be that; else its arrival.
-
-    V4L2 stamps a buffer by the monotonic clock, and OpenCV hands that on as the position [ms]; other
-    back ends count from the stream's start. What is left to mid exposure, `calibrate latency` finds.
-    """
-    kernel_ns = round(kernel_ms * 1e6)
-    return kernel_ns if 0 <= arrived_ns - kernel_ns < STAMP_OLD_NS else arrived_ns
-
-
 class DeviceCamera:
     """A V4L2 device (number or /dev path) or a GStreamer pipeline, through OpenCV."""
 
     has_body = True
 
     def __init__(self, device: str) -> None:
-        cv2 = self._cv2 = import_cv2()
+        cv2 = import_cv2()
         source: int | str = int(device) if device.isdigit() else device
         if isinstance(source, str) and source.startswith("/dev/") and not Path(source).exists():
             found = sorted(str(p) for p in Path("/dev").glob("video*"))
@@ -160,14 +154,21 @@ class DeviceCamera:
 
     def read(self, now_ns: int) -> CameraFrame | None:
         """Blocks up to one frame time, in the perception process only."""
-        began_ns = time.monotonic_ns()
-        if not self._capture.grab():
+        found, image = self._capture.read()
+        if not found:
             return None
-        arrived_ns = now_ns + time.monotonic_ns() - began_ns
-        stamp_ns = stamped(float(self._capture.get(self._cv2.CAP_PROP_POS_MSEC)), arrived_ns)
-        found, image = self._capture.retrieve()
-        return CameraFrame(stamp_ns, image[:, :, ::-1]) if found else None
+        driver_ms = float(self._capture.get(import_cv2().CAP_PROP_POS_MSEC))
+        return CameraFrame(stamp_ns(driver_ms, clock.now_ns()), image[:, :, ::-1])
 
     def close(self) -> None:
         """Free the device."""
         self._capture.release()
+
+
+def stamp_ns(driver_ms: float, arrived_ns: int) -> int:
+    """A frame's own stamp where the driver gives one on the host's clock (V4L2), or when it arrived.
+
+    The arrival jitters by what else the process did; a driver's stamp does not.
+    """
+    own_ns = round(driver_ms * 1e6) if np.isfinite(driver_ms) else 0
+    return own_ns if 0 <= arrived_ns - own_ns < OLDEST_NS else arrived_ns

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from calibration.imu_map import ImuMap
 from firmware_bridge.link import Link, LinkState
 from firmware_bridge.protocol import Mode as McuMode
 from models.layout import Layout
@@ -18,6 +19,7 @@ from runtime.channels import Channels
 from runtime.checks import Checks
 from runtime.command import Command
 from runtime.conditions import Condition
+from runtime.corrections import Corrections
 from runtime.driver import Driver
 from runtime.event_log import EventLog
 from runtime.events import Event
@@ -40,6 +42,8 @@ class ControllerConfig:
     needs_operator: bool
     conditions: int  # conditions decided at start (bundle, calibration, camera)
     speed_cap_m_s: float
+    imu: ImuMap | None = None  # what the IMU delivers -> the base's axes; None: as delivered
+    doubts: tuple[str, ...] = ()  # calibrations that are there and do not count, in words
 
 
 class Controller:
@@ -75,6 +79,7 @@ class Controller:
         )  # fmt: skip
         self._driver = Driver(body, layout, policy, self._inputs)
         self._command = Command(body, layout, link)
+        self._corrections = Corrections(self._sensors_out.record, config.imu)
         self._sensors_seq = 0
 
     def step(self, now_ns: int) -> bool:
@@ -121,8 +126,9 @@ class Controller:
         self._sensors_seq = self.link.sensors_seq
         sensors = self.link.sensors[0]
         self._sensors_out.record[...] = sensors
+        self._corrections.apply()
         self._sensors_out.publish(int(sensors["t_ns"]))
-        self._driver.sense(sensors)
+        self._driver.sense(self._sensors_out.record)
         return True
 
     def _change_mode(self, now_ns: int) -> None:
@@ -139,6 +145,8 @@ class Controller:
         """What will hold for the whole run."""
         if Condition.CAMERA not in self._at_start:
             self._events.note(now_ns, Event.DISARMED, text="a recording has no body to move")
+        for doubt in self.config.doubts:
+            self._events.note(now_ns, Event.UNCALIBRATED, text=doubt)
 
     def _enter(self, now_ns: int, before: Mode) -> None:
         """Arm the MCU or not, as the new mode asks."""

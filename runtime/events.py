@@ -67,6 +67,7 @@ class Event(IntEnum):
     VIBRATION = 45
     CALIBRATION_DRIFT = 46
     WATCH_UNKEPT = 47
+    UNCALIBRATED = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,7 @@ EVENTS: dict[Event, Row] = {
     Event.MCU_SAYS: R(E.NOTE, "the motor controller says: {text}"),
     Event.CALIBRATION_DRIFT: R(E.SLOW, "a calibration has drifted: {text}", "nothing is changed by itself; `companion calibrate status` tells all"),
     Event.WATCH_UNKEPT: R(E.NOTE, "what the calibration watch learnt cannot be kept: {text}"),
+    Event.UNCALIBRATED: R(E.NOTE, "calibration not used: {text}"),
 }  # fmt: skip
 
 # Which event each surprise channel raises.

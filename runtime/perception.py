@@ -20,6 +20,7 @@ from models.world import World
 from runtime.body import Body
 from runtime.camera import Camera, CameraFrame
 from runtime.channels import Channels
+from runtime.errors import ConfigError
 from runtime.event_log import EventLog
 from runtime.events import SURPRISE_EVENTS, Event
 from runtime.foresight import Foresight
@@ -29,6 +30,7 @@ from runtime.surprise import SURPRISE_CHANNELS, Smoother, SurpriseMonitor
 from runtime.window import Window
 
 Float32 = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
 DARK_BRIGHTNESS = 0.03
 DRIVE_DELAY_NS = (
     50_000_000  # from sending to turning wheels; measured on the twin, a robot's is near
@@ -39,11 +41,19 @@ CORRECTION_NS = 150_000_000  # a correction is for the moment it was foreseen in
 
 @dataclass(frozen=True, slots=True)
 class PerceptionConfig:
-    """The device's lens (None: as it is), and its wheels for the odometry residual (None: as drawn)."""
+    """The device's lens (None: not known), its wheels for the odometry residual (None: as drawn).
+
+    `drawn_from_camera` (3, 3): the camera's optical axes turned into those of the drawing (None: as
+    drawn); `camera_offset_ns`: from a frame's stamp to its mid-exposure, on the IMU's clock;
+    `drive_delay_ns`: from sending a command to turning wheels.
+    """
 
     lens: Lens | None
     seed: int = 0
     wheels: WheelGeometry | None = None
+    drawn_from_camera: Floats | None = None
+    camera_offset_ns: int = 0
+    drive_delay_ns: int = DRIVE_DELAY_NS
 
 
 class Perception:
@@ -64,7 +74,9 @@ class Perception:
         self.body, self.layout, self.world, self.camera = body, layout, world, camera
         self._us = stopwatch_us
         self._pinhole = PinholeCamera(**{f: getattr(manifest.camera, f) for f in manifest.camera.__struct_fields__})  # fmt: skip
-        self._lens = config.lens
+        self._lens, self._turn = config.lens, config.drawn_from_camera
+        self._offset_ns = config.camera_offset_ns
+        self._drive_delay_ns = config.drive_delay_ns
         self._wheels = config.wheels or WheelGeometry.drawn(body.geometry)
         self._remap: Remap | None = None
         self._events = EventLog(channels.writer("event.perception", "perception"))
@@ -97,21 +109,22 @@ class Perception:
         frame = self.camera.read(now_ns)
         if self.camera.ended:
             self._events.keep(now_ns, Event.END_OF_RECORDING, True)
-        if frame is None or frame.t_ns <= self._last_t_ns:
+        t_ns = 0 if frame is None else frame.t_ns + self._offset_ns
+        if frame is None or t_ns <= self._last_t_ns:
             silent = self.frames > 0 and now_ns - self._last_t_ns > CAMERA_LOST_NS
             self._events.keep(now_ns, Event.CAMERA_LOST, silent and not self.camera.ended)
             return False
         self._events.keep(now_ns, Event.CAMERA_LOST, False)
         start_us = self._us()
         pixels = self._see(frame)
-        self._observe(pixels, frame.t_ns)
-        self._judge(now_ns, pixels, frame.t_ns)
+        self._observe(pixels, t_ns)
+        self._judge(now_ns, pixels, t_ns)
         self._surprise.record["observe_wall_us"] = self._us() - start_us
-        self._publish(pixels, frame.t_ns)
+        self._publish(pixels, t_ns)
         self._imagine()
         self._foresee(now_ns)
         self._last_pixels[...] = pixels
-        self._last_t_ns = frame.t_ns
+        self._last_t_ns = t_ns
         self.frames += 1
         return True
 
@@ -120,7 +133,13 @@ class Perception:
         if self._remap is None:
             height, width = frame.pixels.shape[:2]
             lens = self._lens or self._nominal_lens(width, height)
-            self._remap = Remap(remap_table(lens, self._pinhole), width, height)
+            size = (lens.pinhole.width, lens.pinhole.height)
+            if size != (width, height):
+                raise ConfigError(
+                    f"the camera gives {width}x{height} px, its calibration is of {size[0]}x{size[1]} px;"
+                    " set the camera to that mode, or calibrate it in this one"
+                )
+            self._remap = Remap(remap_table(lens, self._pinhole, self._turn), width, height)
         return self._remap(frame.pixels)
 
     def _nominal_lens(self, width: int, height: int) -> LensCamera:
@@ -137,7 +156,7 @@ class Perception:
         np.multiply(pixels.transpose(2, 0, 1), np.float32(1 / 255), out=self.world.frame_input)
         odometry = self._odometry_residual() if window.has_imu and window.has_proprio else 0.0
         self._set("odometry", abs(odometry) if window.has_imu and window.has_proprio else np.nan)
-        drive = window.drive_error(start_ns, t_ns, DRIVE_DELAY_NS)
+        drive = window.drive_error(start_ns, t_ns, self._drive_delay_ns)
         self._set("drive", drive if window.has_proprio else np.nan)
         self._set("vibration", window.vibration_m_s2 if window.has_imu else np.nan)
         graph = self.world.observe(window.imu, window.proprio, odometry, window.action, self._mask)

@@ -61,6 +61,8 @@ DRY = {
     "companion calibrate imu-multi": "companion calibrate imu-multi solve --help",
     "companion calibrate imu-allan": "companion calibrate imu-allan solve --help",
     "companion calibrate cam-imu": "companion calibrate cam-imu solve --help",
+    "companion calibrate cam-imu record": "companion calibrate cam-imu record --help",
+    "companion calibrate imu-multi record": "companion calibrate imu-multi record --help",
     "companion calibrate convert": "companion calibrate convert --help",
     "companion calibrate camera solve": "companion calibrate camera solve --help",
     "companion calibrate camera record": "companion calibrate camera record --help",

@@ -14,8 +14,7 @@ import numpy.typing as npt
 
 from calibration.camera import Lens
 from calibration.drift import standing
-from calibration.errors import RecordError
-from calibration.store import lens_of, read_record, write_record
+from calibration.store import write_record
 from firmware_bridge import protocol
 from models.backend import Budget, Chosen, select
 from models.backends import loaders
@@ -32,8 +31,9 @@ from runtime.conditions import Condition
 from runtime.errors import ConfigError
 from runtime.foresight import Foresight, Search
 from runtime.odometry import WheelGeometry
+from runtime.perception import DRIVE_DELAY_NS, PerceptionConfig
 from runtime.skills import SKILLS
-from tools.calibrate.table import TOOLS, age_of
+from tools.in_force import InForce, in_force
 from tools.runtime_folder import runs_folder
 
 if TYPE_CHECKING:
@@ -50,9 +50,6 @@ ROBOT_BACKENDS: dict[str, tuple[str, ...]] = {
 }
 # What a graph may take at start (p90 of 50 runs), in real time; lockstep counts no wall time.
 GRAPH_BUDGET_US = {"observe": 20_000.0, "imagine": 15_000.0, "decode": 15_000.0, "policy": 3_000.0}
-
-
-OVERDUE = 2  # times the days after which a calibration is due: older ones do not count
 
 
 def calibration_folder() -> Path:
@@ -178,41 +175,36 @@ class Setup:
         )
         write_record(self.calibration_folder(), record)
 
-    def lens(self) -> Lens | None:
-        """The calibrated lens; the body's nominal one while there is no record; None: a recording."""
+    def in_force(self) -> InForce:
+        """What of the installed calibrations counts in this run; a recording has none."""
         if not self.has_body:
-            return None
-        try:
-            return lens_of(read_record(self.calibration_folder(), self.camera_serial()))
-        except RecordError:
-            return self.body.nominal_lens()
+            return InForce()
+        board = f"twin-{self.settings.seed}" if self.is_twin else self.mcu
+        return in_force(
+            self.calibration_folder(), self.camera_serial(), board, self.body.geometry, wall_ns()
+        )
+
+    def lens(self) -> Lens | None:
+        """The calibrated lens; None: not known, or a recording's. A twin's nominal one is known."""
+        return self.in_force().lens or (
+            self.body.nominal_lens() if self.is_twin and self.has_body else None
+        )
 
     def wheels(self) -> WheelGeometry:
         """The calibrated wheels of this robot's board; as drawn where there is no such record."""
-        geometry = self.body.geometry
-        if self.is_twin or not self.mcu:
-            return WheelGeometry.drawn(geometry)
-        try:
-            record = read_record(self.calibration_folder(), self.mcu, "wheels")
-            return WheelGeometry.calibrated(geometry, record.result)
-        except (RecordError, KeyError, TypeError, ValueError):
-            return WheelGeometry.drawn(geometry)
+        return self.in_force().wheels or WheelGeometry.drawn(self.body.geometry)
 
     def is_calibrated(self) -> bool:
-        """A record of exactly this camera, good and not long overdue; a recording needs none."""
+        """The camera's record counts, so does every other that is there, and none has drifted far.
+
+        A recording needs none.
+        """
+        found = self.in_force()
         if not self.has_body or self.settings.lockstep:
-            return True
-        try:
-            record = read_record(self.calibration_folder(), self.camera_serial())
-            age_days = age_of(record.date, wall_ns())
-        except (RecordError, ValueError):
-            return False
-        drifted = any(f.gross for f in standing(self.calibration_folder()) if f.serial in self.serials().values())  # fmt: skip
-        return (
-            record.verdict != "FAIL"
-            and age_days < OVERDUE * TOOLS["camera"].due_days
-            and not drifted
-        )
+            return found.holds
+        mine = self.serials().values()
+        drifted = any(f.gross and f.serial in mine for f in standing(self.calibration_folder()))
+        return found.holds and found.lens is not None and not drifted
 
     def serials(self) -> dict[str, str]:
         """Of the devices whose calibrations count."""
@@ -268,6 +260,7 @@ class Setup:
             "bundle_sha256": self.bundle.sha256,
             "settings": repr(self.settings),
             "wall_offset_ns": str(wall_ns() - now_ns()),
+            "calibrations": ", ".join(f"{k} {v}" for k, v in self.in_force().used.items()),
         }
 
     def conditions(self, has_policy: bool = True) -> Condition:
@@ -333,6 +326,16 @@ def open_world(setup: Setup, budget: Budget | None = None) -> tuple[World, list[
     """The world model's three graphs."""
     chosen = [choose(setup, graph, budget) for graph in ("observe", "imagine", "decode")]
     return World(setup.bundle.manifest, *(c.session for c in chosen)), chosen
+
+
+def perception_config(setup: Setup, lens: Lens | None = None) -> PerceptionConfig:
+    """What calibrations tell perception; `lens` stands in for the installed one."""
+    found = setup.in_force()
+    return PerceptionConfig(
+        lens or setup.lens(), setup.settings.seed, setup.wheels(), found.drawn_from_camera,
+        found.camera_offset_ns,
+        DRIVE_DELAY_NS if found.drive_delay_ns is None else found.drive_delay_ns,
+    )  # fmt: skip
 
 
 def open_foresight(setup: Setup, world: World) -> Foresight | None:

@@ -22,8 +22,8 @@ from runtime.log import Arrays, MemorySink, Recorder, Sink
 from runtime.machine import SteadyMachine
 from runtime.mind import Mind, MindConfig
 from runtime.modes import Mode
-from runtime.perception import Perception, PerceptionConfig
-from tools.compose import Setup, open_foresight
+from runtime.perception import Perception
+from tools.compose import Setup, open_foresight, perception_config
 from tools.twin.judge import SkillResult, judge
 from tools.twin.scenario import Scenario
 from tools.twin.specimen import latency_of
@@ -98,6 +98,7 @@ class Overrides:
     dark: bool = False
     on_render: Callable[[Twin], None] | None = None
     latency: Latency | None = None
+    on_build: Callable[[Twin], None] | None = None  # builds the specimen otherwise
     video: VideoCamera | None = None
 
 
@@ -137,6 +138,8 @@ class LockstepRun:
         self.twin = Twin(
             setup.body, settings.seed, self.firmware.plant, scenario, start_ns=START_NS
         )
+        if o.on_build:
+            o.on_build(self.twin)
         self.task = setup.tasks(scenario)[settings.skill]
         self.controller = self._build_controller(o, policy, latency)
         self.perception = self._build_perception(o, world)
@@ -164,12 +167,14 @@ class LockstepRun:
             Unplugged() if o.video else DelayedLink(self.firmware, self.clockwork, latency.serial)
         )
         link = Link(transport, self.setup.body.limit_table())
+        found = self.setup.in_force()
         return Controller(
             self.setup.body, self.setup.layout, link, o.policy or policy, self.channels,
             ControllerConfig(
                 auto_engage=True, needs_operator=False,
                 conditions=int(self.setup.conditions(has_policy=bool(o.policy or policy))),
                 speed_cap_m_s=self.setup.body.speed_cap_m_s,
+                imu=found.imu, doubts=tuple(found.doubts),
             ),
             no_time_us,
         )  # fmt: skip
@@ -179,7 +184,7 @@ class LockstepRun:
         return Perception(
             self.setup.body, self.setup.layout, self.setup.bundle.manifest, o.world or world,
             DarkCamera(camera) if o.dark else camera, self.channels,
-            PerceptionConfig(lens=None if o.video else self.twin.camera.lens, seed=self.setup.settings.seed),
+            perception_config(self.setup, None if o.video else self.twin.camera.lens),
             no_time_us, open_foresight(self.setup, o.world or world),
         )  # fmt: skip
 
@@ -229,7 +234,7 @@ class LockstepRun:
         r = self._camera_out.record
         r["pixels"] = self.twin.render()
         r["number"] += 1
-        self._camera_out.publish(now_ns)
+        self._camera_out.publish(now_ns - self.twin.camera_offset_ns)
         if self._on_render:
             self._on_render(self.twin)
 

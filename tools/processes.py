@@ -14,7 +14,14 @@ from models.backend import Budget, Chosen
 from runtime.channels import Channels
 from runtime.clock import now_ns, now_us, sleep_until, wall_ns
 from runtime.process import Heartbeat, Parent, StopFlag, quiet_memory, run_periodic
-from tools.compose import GRAPH_BUDGET_US, Setup, open_foresight, open_policy, open_world
+from tools.compose import (
+    GRAPH_BUDGET_US,
+    Setup,
+    open_foresight,
+    open_policy,
+    open_world,
+    perception_config,
+)
 
 if TYPE_CHECKING:
     from firmware_bridge.link import Link
@@ -49,6 +56,7 @@ def controller(setup: Setup, channels: Channels, port: str, stop: StopFlag, pare
         parent.hear("degraded", "no backend runs the policy: motion stays disarmed")
     transport = SerialTransport(port) if setup.has_body else Unplugged()
     link = Link(transport, setup.body.limit_table(), now_ns)
+    found = setup.in_force()
     part = Controller(
         setup.body, setup.layout, link, policy, channels,
         ControllerConfig(
@@ -56,6 +64,8 @@ def controller(setup: Setup, channels: Channels, port: str, stop: StopFlag, pare
             needs_operator=setup.needs_operator,
             conditions=int(setup.conditions(has_policy=policy is not None)),
             speed_cap_m_s=setup.speed_cap_m_s(),
+            imu=found.imu,
+            doubts=tuple(found.doubts),
         ),
         now_us,
     )  # fmt: skip
@@ -103,14 +113,14 @@ def _control_loop(part: Controller, link: Link, heartbeat: Heartbeat, stop: Stop
 
 def perception(setup: Setup, channels: Channels, stop: StopFlag, parent: Parent) -> None:
     """20 Hz: woken by the twin's camera, paced by the clock with any other."""
-    from runtime.perception import Perception, PerceptionConfig
+    from runtime.perception import Perception
 
     world, chosen = open_world(setup, Budget(now_us, GRAPH_BUDGET_US))
     tell_chosen(parent, chosen)
     camera = open_camera(setup, channels)
     part = Perception(
         setup.body, setup.layout, setup.bundle.manifest, world, camera, channels,
-        PerceptionConfig(setup.lens(), setup.settings.seed, setup.wheels()), now_us,
+        perception_config(setup), now_us,
         open_foresight(setup, world),
     )  # fmt: skip
     heartbeat = Heartbeat(channels, "perception")

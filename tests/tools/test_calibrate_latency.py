@@ -64,7 +64,7 @@ def test_what_the_specimens_differ_by_is_what_is_found() -> None:
     """The truth itself is checked by what was drawn: motor driver's lag and camera's stamps."""
     one, other = TwinRig(BODY, 0), TwinRig(BODY, 3)
     lag_ms = 2.0 * (one.made.command_lag_steps - other.made.command_lag_steps)
-    late_ms = (one.made.camera_late_ns - other.made.camera_late_ns) / 1e6
+    late_ms = (other.made.camera_offset_s - one.made.camera_offset_s) * 1e3
     assert lag_ms and late_ms
     chains = [solve_chain(recorded(seed))[0].delays for seed in (0, 3)]
     apart_ms = {n: 1e3 * (chains[0][n].delay_s - chains[1][n].delay_s) for n in NAMES}

@@ -5,20 +5,23 @@ import os
 import time
 import tty
 
+import numpy as np
 import pytest
 
 pytest.importorskip("mujoco")
 
 from calibration.motor import judge_motor
+from calibration.store import Record, write_record
 from calibration.wheels import solve_wheels
 from firmware_bridge.protocol import Mode
 from runtime.body import load_body
 from tools import companion
 from tools.calibrate.motor import sweep_one
 from tools.calibrate.rig import Aborted, TwinRig
-from tools.calibrate.rigs import HoldKey
+from tools.calibrate.rigs import HoldKey, use_imu
 from tools.calibrate.wheel_log import read_wheels
 from tools.calibrate.wheels_record import squares, write_log
+from tools.twin import imu_truth
 from tools.twin.mismade import rolling_radius_m
 
 BODY = load_body("companion")
@@ -39,6 +42,35 @@ def test_squares_on_the_twin_give_its_true_ratios(tmp_path, seed: int) -> None:
     assert fit.base_over_diameter == pytest.approx(rig.made.track_m / (left + right), rel=1e-3)
     assert fit.right_over_left == pytest.approx(right / left, rel=1e-3)
     assert rig.twin.pose()[0] ** 2 + rig.twin.pose()[1] ** 2 < 1.0  # it came back
+
+
+def test_a_gyro_of_a_wrong_scale_is_put_right_before_wheels_are_solved_with_it(tmp_path) -> None:
+    """Its scale goes straight into base over diameter, unless `imu-multi` is installed."""
+    seed, off = 3, []
+    for installed in (False, True):
+        rig = TwinRig(BODY, seed, raw_imu=True)
+        rig.connect()
+        multi = {}
+        for kind, (matrix, bias) in imu_truth.triads(rig.twin).items():
+            scale = 1 / np.diag(matrix)
+            multi[kind] = {"inverse_scale": scale.tolist(), "bias": bias.tolist(), "misalignment": (matrix * scale).tolist()}  # fmt: skip
+        if installed:
+            write_record(tmp_path, Record(kind="imu-multi", serial=f"twin-{seed}", date="2099-01-01T00:00:00Z", tool_version="0", verdict="PASS", cause="c", next="n", result=multi, quality={}))  # fmt: skip
+        assert use_imu(rig, tmp_path) is installed
+        write_log(tmp_path / "w.csv", squares(rig, 2))
+        fit = solve_wheels(read_wheels(tmp_path / "w.csv").stretches)
+        true = rig.made.track_m / sum(rolling_radius_m(rig.twin))
+        off.append(abs(fit.base_over_diameter / true - 1))
+        assert abs(rig.made.imu_scale[0, 2] - 1) > 2e-3
+    assert off[1] < 1e-3 < off[0]
+
+
+def test_an_imu_record_that_does_not_hold_stops_the_recording(tmp_path, capsys) -> None:
+    write_record(tmp_path, Record(kind="imu-multi", serial="twin-0", date="2099-01-01T00:00:00Z", tool_version="0", verdict="PASS", cause="c", next="n", result={}, quality={}))  # fmt: skip
+    out = tmp_path / "w.csv"
+    code = companion.main(["calibrate", "wheels", "record", "--out", str(out), "--folder", str(tmp_path)])  # fmt: skip
+    assert code == 1 and "IMU's calibration cannot be used" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_a_released_key_stops_it_and_nothing_is_written(tmp_path, monkeypatch) -> None:

@@ -14,6 +14,7 @@ from calibration.rate_alignment import Alignment, align, apart_deg, interval_rat
 from calibration.rate_judge import Seen, judge, offset_known, rotation_known
 from calibration.verdict import judged
 from runtime.errors import ConfigError
+from tools.calibrate.cam_imu_robot import solve as robot
 from tools.calibrate.figures import BAD, DATA, FAINT, GOOD, figure, svg
 from tools.calibrate.finish import add_output, check_output, digest, finish
 from tools.calibrate.logs import Log, read_log
@@ -26,8 +27,20 @@ SAMPLES = 3  # of the slower gyro to an interval
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `calibrate cam-imu solve`."""
+    parser.add_argument(
+        "--record",
+        type=Path,
+        metavar="DIR",
+        help="what `cam-imu record` wrote; nothing else is needed then",
+    )
+    parser.add_argument(
+        "--imu",
+        type=Path,
+        metavar="F.json",
+        help="with --record: an imu-multi result that corrects gyro and accelerometer first (default: the installed one)",
+    )
     parser.add_argument("--video", type=Path, metavar="V", help="the camera's recording; then one --gyro")  # fmt: skip
-    parser.add_argument("--gyro", type=Path, action="append", required=True, metavar="F", help="gyro log; twice (A, then B) without a video")  # fmt: skip
+    parser.add_argument("--gyro", type=Path, action="append", default=[], metavar="F", help="gyro log; twice (A, then B) without a video")  # fmt: skip
     parser.add_argument("--calibration", type=Path, metavar="F", help="the camera's calibration: a verdict with camera_matrix and distortion")  # fmt: skip
     parser.add_argument("--rate", type=float, metavar="HZ", help="for logs without a time column")
     add_output(parser)
@@ -36,9 +49,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Read, align, judge, report."""
     check_output(args)
+    if args.record:
+        if args.video or args.gyro:
+            raise ConfigError("--record is a whole recording; give it without --video and --gyro")
+        return robot(args)
+    if args.imu:
+        raise ConfigError("--imu corrects what `cam-imu record` wrote; give it with --record")
     wanted = 1 if args.video else 2
     if len(args.gyro) != wanted:
-        raise ConfigError(f"{len(args.gyro)} --gyro with{'' if args.video else 'out'} a --video; give --video V --gyro F, or --gyro A --gyro B")  # fmt: skip
+        raise ConfigError(f"{len(args.gyro)} --gyro with{'' if args.video else 'out'} a --video; give --video V --gyro F, or --gyro A --gyro B, or --record DIR")  # fmt: skip
     logs = [read_log(path, args.rate) for path in args.gyro]
     b_log, b = logs[-1], _rad_s(logs[-1])
     seen: Seen | None = None

@@ -1,4 +1,4 @@
-"""The live page of `calibrate camera record`: a thread that serves one HTML file, a state and a picture.
+"""The live pages of guided recordings: a thread that serves one HTML file, a state and a picture.
 
 It listens on this machine only; whoever stands elsewhere forwards the port (`ssh -L`).
 """
@@ -8,11 +8,10 @@ from __future__ import annotations
 import json
 import threading
 import time
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +22,9 @@ from calibration.lens_trust import CELLS
 from runtime.camera import import_cv2
 from runtime.errors import ConfigError
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 Image = npt.NDArray[np.uint8]
 HTML = Path(__file__).with_name("guidance.html")
 SHOWN_PX = 640  # the picture is enlarged to this width
@@ -30,19 +32,13 @@ LINGER_S = 1.5  # so that a page that polls sees the end
 GREEN = (75, 190, 60)
 
 
-@dataclass(frozen=True)
-class _Latest:
-    image: Image
-    seen: Detection | None
-    state: dict[str, Any]
+class LivePage:
+    """Serve from `with` to its end; `publish` swaps what is served."""
 
-
-class GuidancePage:
-    """Serve from `with` to its end; `show` swaps what is served."""
-
-    def __init__(self, port: int) -> None:
-        self._latest: _Latest | None = None
-        self._polled = False
+    def __init__(self, port: int, html: Path) -> None:
+        self._html = html
+        self._state: dict[str, Any] = {}
+        self.polled = False  # a page is open
         try:
             self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
         except OSError as error:
@@ -50,7 +46,7 @@ class GuidancePage:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
 
-    def __enter__(self) -> GuidancePage:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -62,6 +58,36 @@ class GuidancePage:
     ) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+    def publish(self, state: dict[str, Any]) -> None:
+        """What the page asks for from now on."""
+        self._state = state
+
+    def linger(self) -> None:
+        """Wait until a page that is open has seen the end."""
+        if self.polled:
+            time.sleep(LINGER_S)
+
+    def html(self) -> bytes:
+        """The page itself."""
+        return self._html.read_bytes()
+
+    def state(self) -> bytes:
+        """JSON of the latest state."""
+        self.polled = True
+        return json.dumps(self._state).encode()
+
+    def picture(self) -> bytes:
+        """JPEG; empty where the page has none."""
+        return b""
+
+
+class GuidancePage(LivePage):
+    """The camera's: the newest picture with what was found in it."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port, HTML)
+        self._looked: tuple[Image, Detection | None] | None = None
 
     def show(self, image: Image, seen: Detection | None, advice: Advice, guide: Guide) -> None:
         """The newest picture, (H, W) or (H, W, 3) BGR, and what was said of it."""
@@ -80,23 +106,12 @@ class GuidancePage:
             "cell": need.index if need is not None and need.kind == "cell" else -1,
             "tilts": {name: int(n) for name, n in zip(TILTS, guide.tilts, strict=True)},
         }
-        self._latest = _Latest(image, seen, state)
-
-    def linger(self) -> None:
-        """Wait until a page that is open has seen the end."""
-        if self._polled:
-            time.sleep(LINGER_S)
-
-    def state(self) -> bytes:
-        """JSON of the latest look."""
-        self._polled = True
-        latest = self._latest
-        return json.dumps(latest.state if latest else {}).encode()
+        self._looked = image, seen
+        self.publish(state)
 
     def picture(self) -> bytes:
         """JPEG of the latest picture with the corners found in it; empty before the first."""
-        latest = self._latest
-        return b"" if latest is None else _drawn(latest.image, latest.seen)
+        return b"" if self._looked is None else _drawn(*self._looked)
 
 
 def _drawn(image: Image, seen: Detection | None) -> bytes:
@@ -111,11 +126,11 @@ def _drawn(image: Image, seen: Detection | None) -> bytes:
     return bytes(jpeg.tobytes())
 
 
-def _handler(page: GuidancePage) -> type[BaseHTTPRequestHandler]:
+def _handler(page: LivePage) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             served = {
-                "/": ("text/html; charset=utf-8", HTML.read_bytes),
+                "/": ("text/html; charset=utf-8", page.html),
                 "/state.json": ("application/json", page.state),
                 "/picture.jpg": ("image/jpeg", page.picture),
             }.get(self.path.split("?")[0])

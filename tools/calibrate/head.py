@@ -126,7 +126,7 @@ def solve(args: argparse.Namespace) -> int:
     check_output(args)
     about, poses, size = read_poses(args.record)
     body = load_body(about.get("body", "companion"))
-    model, lens = _lens(args.calibration, about["serial"], body, size)
+    model, lens = lens_parameters(args.calibration, about["serial"], body, size)
     fit = solve_head(poses, chain_of(body), model, lens)
     verdict = judged("head", result_of(fit), quality_of(fit), judge_head(fit), digest(sorted(args.record.glob("*.png"))), about["serial"])  # fmt: skip
     return finish(args, verdict, lambda: Page("Camera on the head", _plots(poses, fit), inputs=[str(args.record)]))  # fmt: skip
@@ -160,7 +160,7 @@ def read_poses(folder: Path) -> tuple[dict[str, str], list[Pose], tuple[int, int
     return about, poses, size
 
 
-def _lens(
+def lens_parameters(
     file: Path | None, serial: str, body: Body, size: tuple[int, int]
 ) -> tuple[str, npt.NDArray[np.float64]]:
     """Model and parameters of the lens the pictures were taken with."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from calibration.accel_fit import Triad
+from calibration.errors import DataError
 from calibration.imu_poses import STANDARD_GRAVITY, ImuPoses, solve
 from calibration.imu_poses_judge import GYRO_DEG, HELD_OUT_M_S2, SI, Stated, judge, raw_unit
 from calibration.sphere import cells, covered, missing
@@ -24,8 +26,9 @@ UNKNOWN_GRAVITY_STD = 0.017  # m/s^2: from equator to pole gravity runs from 9.7
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `calibrate imu-multi solve`."""
-    parser.add_argument("--accel", type=Path, required=True, metavar="F", help="accelerometer log")
-    parser.add_argument("--gyro", type=Path, required=True, metavar="F", help="gyro log; may be the same file")  # fmt: skip
+    parser.add_argument("--record", type=Path, metavar="DIR", help="what `imu-multi record` wrote, instead of two logs")  # fmt: skip
+    parser.add_argument("--accel", type=Path, metavar="F", help="accelerometer log")
+    parser.add_argument("--gyro", type=Path, metavar="F", help="gyro log; may be the same file")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--gravity", type=float, metavar="M_S2", help="local gravity; without it 9.80665, and scales known to 0.2 %%")  # fmt: skip
     where.add_argument("--latitude", type=float, metavar="DEG", help="gravity by where you are")
@@ -36,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Read both logs, solve, judge, report."""
     check_output(args)
+    about = _logs_of(args)
+    if args.gravity is None and args.latitude is None:
+        args.gravity = about.get("gravity_m_s2")  # a twin knows where it stands
     gravity, gravity_std = local_gravity(args.gravity, args.latitude)
     accel_log = read_log(args.accel, args.rate)
     gyro_log = accel_log if args.gyro == args.accel else read_log(args.gyro, args.rate)
@@ -47,12 +53,46 @@ def main(args: argparse.Namespace) -> int:
         "accel": _as_dict("accel", found.accel, accel.unit),
         "gyro": _as_dict("gyro", found.gyro, gyro.unit),
     }
+    figures = quality(found, gravity, gravity_std, args) | _truth_errors(found, about)
     verdict = judged(
-        "imu-multi", result, quality(found, gravity, gravity_std, args), findings,
-        digest([accel_log.path, gyro_log.path]), "install it; due again after a knock or in a year",
+        "imu-multi", result, figures, findings, digest([accel_log.path, gyro_log.path]),
+        about.get("serial", ""), "install it; due again after a knock or in a year",
     )  # fmt: skip
     inputs = [f"{log.path}: {'; '.join(log.notes)}" for log in (accel_log, gyro_log)]
     return finish(args, verdict, lambda: page(found, accel_log.t_s, inputs))
+
+
+def _logs_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What a recording says of itself; its log stands in for both files."""
+    if args.record is None:
+        if args.accel is None or args.gyro is None:
+            raise ConfigError("give --record DIR, or both --accel F and --gyro F")
+        return {}
+    if args.accel is not None or args.gyro is not None:
+        raise ConfigError("--record holds both logs; give it without --accel and --gyro")
+    try:
+        about = json.loads((args.record / "record.json").read_text())
+        if about["tool"] != "imu-multi":
+            raise ValueError(f"it is of {about['tool']}")
+        about["serial"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{args.record} is no recording of poses ({error}); give what `calibrate imu-multi record` wrote") from error  # fmt: skip
+    args.accel = args.gyro = args.record / "imu.csv"
+    return dict(about)
+
+
+def _truth_errors(found: ImuPoses, about: dict[str, Any]) -> dict[str, float]:
+    """How far the result is off a twin's own axes: largest over all of a kind."""
+    if "truth" not in about:
+        return {}
+    out: dict[str, float] = {}
+    for kind, triad in (("accel", found.accel), ("gyro", found.gyro)):
+        matrix, bias = (np.array(about["truth"][kind][k]) for k in ("matrix", "bias"))
+        scale = 1 / np.diag(matrix)
+        out[f"truth_{kind}_scale_percent"] = 100 * float(np.abs(triad.inverse_scale / scale - 1).max())  # fmt: skip
+        out[f"truth_{kind}_bias"] = float(np.abs(triad.bias - bias).max())
+        out[f"truth_{kind}_axes_mrad"] = 1e3 * float(np.abs(triad.misalignment - matrix * scale).max())  # fmt: skip
+    return out
 
 
 def local_gravity(gravity_m_s2: float | None, latitude_deg: float | None) -> tuple[float, float]:

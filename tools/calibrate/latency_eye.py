@@ -60,7 +60,7 @@ class TwinEye:
             return []
         self._next_ns = now_ns - now_ns % PERIOD_NS + self._every_ns
         image = cv2.cvtColor(self._rig.twin.render(), cv2.COLOR_RGB2GRAY)
-        late_ns = self._rig.made.camera_late_ns
+        late_ns = -round(1e9 * self._rig.made.camera_offset_s)
         late_ns += round(1e9 * float(self._rng.exponential(self._jitter_s)))
         stamp_ns = now_ns + late_ns
         arrival_ns = stamp_ns if self._jitter_s else max(stamp_ns, now_ns + self._delay_ns)

@@ -50,7 +50,7 @@ class Truth:
         # a command is first seen at the end of its first step: half of one late, between two rows
         driven = slope_delay(t, asked, wheels) + STEP_S / 2 - SPEED_LATE_S + ENCODER_LATE_S
         rolled = slope_delay(t, wheels, yaw) + GYRO_LATE_S - ENCODER_LATE_S
-        seen = self._rig.made.camera_late_ns / 1e9 - GYRO_LATE_S
+        seen = -self._rig.made.camera_offset_s - GYRO_LATE_S
         return 1e3 * np.array([driven, rolled, seen])
 
 

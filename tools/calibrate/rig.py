@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calibration.imu_map import ImuMap
 from firmware_bridge import protocol
 from firmware_bridge.limits import JointCommand, LimitTable
 from firmware_bridge.link import Link
@@ -72,6 +73,7 @@ class Rig:
         self._target = np.zeros(len(table.joints))
         self._mask = 0
         self.now_ns = 0
+        self.imu: ImuMap | None = None  # calibrations of its IMU, once they are known
         self.samples: list[Sample] = []
         self.recording = False
 
@@ -153,13 +155,16 @@ class Rig:
     def _sample(self) -> Sample:
         s = self.link.sensors[0]
         n = len(self.names)
+        gyro, accel = np.array(s["gyro_rad_s"], float), np.array(s["accel_m_s2"], float)
+        if self.imu is not None:
+            gyro, accel = self.imu.gyro(gyro), self.imu.accel(accel)
         return Sample(
             self.now_ns,
             np.array(s["position_rad"][:n], float),
             np.array(s["velocity_rad_s"][:n], float),
             np.array(s["current_a"][:n], float),
-            np.array(s["gyro_rad_s"], float),
-            np.array(s["accel_m_s2"], float),
+            gyro,
+            accel,
             self._target.copy(),
         )
 
@@ -171,15 +176,15 @@ def _named(fault: Any) -> str:
 class TwinRig(Rig):
     """The twin behind the firmware's core, in virtual time: as fast as the machine allows.
 
-    On a `stand` its wheels turn in the air.
+    On a `stand` its wheels turn in the air; `raw_imu`: before the factory calibrated its IMU.
     """
 
-    def __init__(self, body: Body, seed: int, stand: bool = False) -> None:
+    def __init__(self, body: Body, seed: int, stand: bool = False, raw_imu: bool = False) -> None:
         table = body.limit_table()
         self.firmware = LockstepFirmware(table, uid=f"twin-{seed}".encode())
         self.twin = Twin(body, seed, self.firmware.plant, CLEARED, start_ns=START_NS, stand=stand)
         self.made: Made = draw_made(self.twin)
-        mismake(self.twin, self.made)
+        mismake(self.twin, self.made, raw_imu)
         self.released_at_ns = 0  # for tests: when the hold key is let go
         self.on_physics: Callable[[], None] | None = (
             None  # after each step, for who knows the truth

@@ -9,13 +9,16 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from firmware_bridge.link import Link
 from firmware_bridge.serial_port import SerialTransport
 from runtime.body import load_body
-from runtime.clock import now_ns, sleep_until
-from runtime.errors import ConfigError
+from runtime.clock import now_ns, sleep_until, wall_ns
+from runtime.errors import ConfigError, RuntimeFault
 from tools.calibrate.rig import PERIOD_NS, Rig, TwinRig
+from tools.compose import calibration_folder
+from tools.in_force import in_force
 
 HOLD_S = 0.7  # a keyboard repeats a held key after half a second, then 30 times a second
 
@@ -51,6 +54,20 @@ def open_rig(args: argparse.Namespace, space: str, stand: bool = False) -> Itera
         rig = Rig(body, link, table, pump, key)
         rig.connect()
         yield rig
+
+
+def use_imu(rig: Rig, folder: Path | None) -> bool:
+    """From now on the rig's samples are corrected by what is installed for its board; False: nothing is.
+
+    RuntimeFault where a record is there that does not hold.
+    """
+    serial = rig.link.identity.uid if rig.link.identity is not None else ""
+    found = in_force(folder or calibration_folder(), "", serial, rig.body.geometry, wall_ns())
+    refused = [d for d in found.doubts if d.startswith("imu-")]
+    if refused and not found.holds:
+        raise RuntimeFault(f"the IMU's calibration cannot be used: {refused[0]}")
+    rig.imu = found.imu
+    return found.imu is not None
 
 
 def nobody() -> bool:

@@ -22,7 +22,7 @@ from tools.calibrate.finish import add_output, check_output, digest, finish
 from tools.calibrate.install import read_verdict
 from tools.calibrate.page import Page, Plot, Table
 from tools.calibrate.proof import Proof, drive_square, judge_proof, plot_proof
-from tools.calibrate.rigs import add_rig, open_rig
+from tools.calibrate.rigs import add_rig, open_rig, use_imu
 from tools.calibrate.table import TOOLS, age_of, quality_line
 from tools.calibrate.wheels_record import SPACE
 from tools.compose import calibration_folder, device_serial
@@ -124,6 +124,7 @@ def _step(args: argparse.Namespace, folder: Path, board: str, tool: str) -> Done
     where = ["--seed", str(args.seed), "--body", args.body]
     where += ["--port", args.port] if args.port and tool != "camera" else []
     where += ["--camera", args.camera] if args.camera and tool in SEEING else []
+    where += ["--folder", str(folder)] if tool == "wheels" else []
     out.unlink(missing_ok=True)
     recorded = _command(args, "calibrate", tool, "record", "--out", str(log), *where)
     if recorded and not log.exists():  # motor records what blocked it, too
@@ -191,6 +192,7 @@ def _prove(args: argparse.Namespace, folder: Path, serial: str) -> Proof | None:
     diameter = wheels.get("wheel_diameters_m")
     mean = sum(diameter) / 2 if diameter else 2 * body.geometry.wheel_radius_m
     with open_rig(args, SPACE) as rig:
+        bias = 0.0 if use_imu(rig, folder) else bias
         return drive_square(
             rig, mean, wheels["base_over_diameter"], wheels["right_over_left"], bias
         )

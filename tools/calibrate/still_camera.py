@@ -18,6 +18,7 @@ from tools.calibrate.rig import Rig, TwinRig
 from tools.compose import device_serial
 from tools.twin.board_view import BoardView
 
+Floats = npt.NDArray[np.float64]
 SKIP = 5  # frames that a device has buffered from before it stood still
 LEAN_RAD = (0.25, -0.3)  # of the twin's board: square to nothing, or depth and tilt look alike
 
@@ -38,26 +39,35 @@ class TwinShutter:
         self._rig, self._view = rig, BoardView.of(board, rig.twin.camera.lens)
         self._rng = np.random.default_rng((rig.twin.seed, 11))
         self.serial = f"twin-{rig.twin.seed}"
-        x, y, yaw = rig.twin.pose()
-        base = np.eye(4)
-        base[:3, :3] = np.asarray(cv2.Rodrigues(np.array([0, 0, yaw]))[0])
-        base[:3, 3] = x, y, float(rig.twin.data.qpos[2])
-        here = np.eye(4)
-        lean = np.asarray(cv2.Rodrigues(np.array([LEAN_RAD[0], LEAN_RAD[1], 0.0]))[0])
-        here[:3, :3] = HEAD_FROM_OPTICAL @ lean
-        here[:3, 3] = np.array(middle_m) - here[:3, :3] @ board.points.mean(0)
-        self._world_from_board = base @ here
+        self._world_from_board = before_it(rig, board, middle_m)
 
     def picture(self) -> npt.NDArray[np.uint8]:
         """See `Shutter`."""
-        twin = self._rig.twin
-        site = twin.ids.camera_site
-        camera = np.eye(4)
-        camera[:3, :3] = twin.data.site_xmat[site].reshape(3, 3) @ HEAD_FROM_OPTICAL
-        camera[:3, 3] = twin.data.site_xpos[site]
-        seen = np.linalg.inv(camera) @ self._world_from_board
-        pose = np.concatenate([np.ravel(cv2.Rodrigues(seen[:3, :3])[0]), seen[:3, 3]])
-        return self._view.look(pose, self._rng)
+        return self._view.look(pose_of(self._rig, self._world_from_board), self._rng)
+
+
+def before_it(rig: TwinRig, board: Board, middle_m: tuple[float, float, float]) -> Floats:
+    """(4, 4) world from a board whose middle is at a place in the base's frame, a little askew."""
+    x, y, yaw = rig.twin.pose()
+    base = np.eye(4)
+    base[:3, :3] = np.asarray(cv2.Rodrigues(np.array([0, 0, yaw]))[0])
+    base[:3, 3] = x, y, float(rig.twin.data.qpos[2])
+    here = np.eye(4)
+    lean = np.asarray(cv2.Rodrigues(np.array([LEAN_RAD[0], LEAN_RAD[1], 0.0]))[0])
+    here[:3, :3] = HEAD_FROM_OPTICAL @ lean
+    here[:3, 3] = np.array(middle_m) - here[:3, :3] @ board.points.mean(0)
+    return np.asarray(base @ here)
+
+
+def pose_of(rig: TwinRig, world_from_board: Floats) -> Floats:
+    """(6,) rotation vector and translation: the twin's camera from the board, now."""
+    twin = rig.twin
+    site = twin.ids.camera_site
+    camera = np.eye(4)
+    camera[:3, :3] = twin.data.site_xmat[site].reshape(3, 3) @ HEAD_FROM_OPTICAL
+    camera[:3, 3] = twin.data.site_xpos[site]
+    seen = np.linalg.inv(camera) @ world_from_board
+    return np.concatenate([np.ravel(cv2.Rodrigues(seen[:3, :3])[0]), seen[:3, 3]])
 
 
 class DeviceShutter:

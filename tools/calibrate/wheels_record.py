@@ -10,7 +10,7 @@ import numpy as np
 from firmware_bridge.protocol import Mode
 from runtime.errors import ConfigError
 from tools.calibrate.rig import Rig, Sample
-from tools.calibrate.rigs import add_rig, open_rig
+from tools.calibrate.rigs import add_rig, open_rig, use_imu
 from tools.report import write_whole
 
 SPACE = "2 m x 2 m of hard, clean, level floor, without a step or a child on it"
@@ -25,6 +25,7 @@ def add_record(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, required=True, metavar="F.csv", help="where the log goes"
     )
     parser.add_argument("--squares", type=int, default=SQUARES, metavar="N", help=f"each way (default {SQUARES}: 3 minutes)")  # fmt: skip
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="of installed calibrations: the gyro is corrected by those of its board (default: this robot's)")  # fmt: skip
     add_rig(parser)
 
 
@@ -35,6 +36,7 @@ def record(args: argparse.Namespace) -> int:
     if not args.out.parent.is_dir():
         raise ConfigError(f"--out {args.out}: no folder {args.out.parent}; make it first")
     with open_rig(args, SPACE) as rig:
+        use_imu(rig, args.folder)
         samples = squares(rig, args.squares)
     write_log(args.out, samples)
     print(f"recorded {len(samples) / 100:.0f} s: {args.out}")

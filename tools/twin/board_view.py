@@ -50,13 +50,25 @@ class BoardView:
         for k in range(moments):
             now = pose if drift is None else pose + drift * ((k + 0.5) / moments - 0.5)
             total += self._light(grid, now)
-        shape = (self.height, SUB, self.width, SUB)
-        image = (total / moments).reshape(shape).mean((1, 3))
+        return self._exposed(total / moments, rng)
+
+    def _exposed(self, light: Floats, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+        """Light on the rays -> grey picture with shade and noise."""
+        image = light.reshape(self.height, SUB, self.width, SUB).mean((1, 3))
         shade = (
             1 - 0.12 * np.linspace(-1, 1, self.width)[None] ** 2
         )  # a lamp, and the lens's falloff
         image = image * shade + rng.normal(0, self.noise_counts, image.shape)
         return np.asarray(np.clip(np.round(image), 0, 255), np.uint8)
+
+    def roll(self, poses: Floats, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+        """(H, W) grey through a rolling shutter: B bands of rows, from the top, each at its pose (6,)."""
+        rows = np.array_split(np.arange(self.height), len(poses))
+        light = [
+            self._light(self._rays[at[0] * SUB * self.width * SUB : (at[-1] + 1) * SUB * self.width * SUB], pose)
+            for at, pose in zip(rows, poses, strict=True)
+        ]  # fmt: skip
+        return self._exposed(np.concatenate(light), rng)
 
     @cached_property
     def _rays(self) -> Floats:

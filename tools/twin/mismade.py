@@ -1,4 +1,4 @@
-"""A twin as a workshop builds it: wheels, track and camera mount off by what is usual.
+"""A twin as a workshop builds it: wheels, track, camera and IMU off by what is usual.
 
 Only calibration drives such a specimen: the plain twin has the body file's geometry, as the policy
 and its figures were made with.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import cv2
 import mujoco
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +22,7 @@ NOSLIP = (
 )
 PURPOSE = 7  # a stream of its own, beside those of `specimen`
 LAG_STEPS = 6  # 12 ms: a motor driver's own cycle
-LATE_NS = (
-    -4_000_000,
-    12_000_000,
-)  # stamps of the exposure's start, up to those of the read-out's end
+OFFSET_S = (-0.012, 0.004)  # stamps of the read-out's end, up to those of the exposure's start
 
 
 CLEARED = replace(EMPTY, person_speed_m_s=(0.0, 0.0))  # somebody stands in a corner and waits
@@ -40,8 +36,11 @@ class Made:
     track_m: float
     camera_shift_m: Floats  # (3,) in the pitch frame
     camera_turn_rad: Floats  # (3,) rotation vector in the pitch frame
-    command_lag_steps: int = 0  # of physics, from the firmware's outputs to the motors
-    camera_late_ns: int = 0  # a frame's stamp after its mid-exposure
+    imu_turn_rad: Floats  # (3,) rotation vector in the base, beside the board's own mount
+    imu_scale: Floats  # (2, 3) what gyro and accelerometer deliver of what is there, per axis
+    imu_skew: Floats  # (2, 3, 3) rows: axes of gyro and accelerometer that see their neighbours
+    command_lag_steps: int  # of physics, from the firmware's outputs to the motors
+    camera_offset_s: float  # from a frame's stamp to its mid-exposure
 
 
 def draw_made(twin: Twin) -> Made:
@@ -57,8 +56,11 @@ def draw_made(twin: Twin) -> Made:
         track_m=float(g.track_width_m * (1 + rng.normal(0, 0.01))),
         camera_shift_m=rng.normal(0, 0.003, 3),
         camera_turn_rad=rng.normal(0, 0.015, 3),
+        imu_turn_rad=rng.normal(0, 0.015, 3),
+        imu_scale=1 + rng.normal(0, 0.005, (2, 3)),
+        imu_skew=np.eye(3) + rng.normal(0, 0.003, (2, 3, 3)) * (1 - np.eye(3)),
         command_lag_steps=int(clock.integers(0, LAG_STEPS + 1)),
-        camera_late_ns=int(clock.uniform(*LATE_NS)),
+        camera_offset_s=float(clock.uniform(*OFFSET_S)),
     )
 
 
@@ -71,26 +73,43 @@ def rolling_radius_m(twin: Twin) -> tuple[float, float]:
     return out[0], out[1]
 
 
-def mismake(twin: Twin, made: Made) -> None:
-    """Build the twin so, and put it into the middle of a cleared floor."""
+def mismake(twin: Twin, made: Made, raw_imu: bool = False) -> None:
+    """Build the twin so, and put it into the middle of a cleared floor; `raw_imu`: see `build_so`."""
+    build_so(twin, made, raw_imu)
+    corner = ROOM_HALF_M - 0.5
+    for walker in twin.people.walkers:
+        walker.x, walker.y = corner, corner
+    twin.data.qpos[:2] = 0.0  # the middle of the room
+    twin.data.qpos[3:7] = 1.0, 0.0, 0.0, 0.0
+    mujoco.mj_forward(twin.model, twin.data)
+
+
+def build_so(twin: Twin, made: Made, raw_imu: bool = False) -> None:
+    """Wheels, camera and IMU as made; `raw_imu`: scale and axes as before its factory calibration."""
     model = twin.model
     for side, (name, radius) in enumerate(
         zip(("wheel_left", "wheel_right"), made.radius_m, strict=True)
     ):
         model.geom_size[twin.ids.wheel_geom[side], 0] = radius
         model.body_pos[model.body(name).id, 1] = (0.5 - side) * made.track_m
-    site = twin.ids.camera_site
-    model.site_pos[site] += made.camera_shift_m
-    turn = np.asarray(cv2.Rodrigues(made.camera_turn_rad)[0])
-    quaternion = np.zeros(4)
-    mujoco.mju_mat2Quat(quaternion, turn.ravel())
-    model.site_quat[site] = quaternion
-    model.site_sameframe[site] = 0  # else MuJoCo takes the head's own axes
+    model.site_pos[twin.ids.camera_site] += made.camera_shift_m
+    _turn(model, twin.ids.camera_site, made.camera_turn_rad)
+    _turn(model, model.site("imu").id, made.imu_turn_rad)
     model.opt.noslip_iterations = NOSLIP
     twin.motors.lag(made.command_lag_steps)
-    corner = ROOM_HALF_M - 0.5
-    for walker in twin.people.walkers:
-        walker.x, walker.y = corner, corner
-    twin.data.qpos[:2] = 0.0  # the middle of the room
-    twin.data.qpos[3:7] = 1.0, 0.0, 0.0, 0.0
-    mujoco.mj_forward(model, twin.data)
+    twin.camera_offset_ns = round(made.camera_offset_s * 1e9)
+    twin.sensors.renew_noise = True
+    if raw_imu:
+        twin.sensors.axes = np.zeros((6, 6))
+        for part in (0, 1):
+            at = slice(3 * part, 3 * part + 3)
+            twin.sensors.axes[at, at] = made.imu_scale[part][:, None] * made.imu_skew[part]
+
+
+def _turn(model: mujoco.MjModel, site: int, turn_rad: Floats) -> None:
+    """Turn a site in its body's frame, before what it was turned by already."""
+    turn, before = np.zeros(4), model.site_quat[site].copy()
+    angle = float(np.linalg.norm(turn_rad))
+    mujoco.mju_axisAngle2Quat(turn, turn_rad / max(angle, 1e-12), angle)
+    mujoco.mju_mulQuat(model.site_quat[site], turn, before)
+    model.site_sameframe[site] = 0  # else MuJoCo takes the body's own axes

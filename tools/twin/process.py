@@ -38,7 +38,7 @@ class TwinLoop:
             self._next_frame = _after(self._next_frame, self._frame_ns, t_ns)
             self._camera.record["pixels"] = self.twin.render()
             self._camera.record["number"] += 1
-            self._camera.publish(self.twin.now_ns)
+            self._camera.publish(self.twin.now_ns - self.twin.camera_offset_ns)
 
 
 def _after(due_ns: int, period_ns: int, t_ns: int) -> int:

@@ -66,7 +66,10 @@ class Sensors:
             )
         )
         self._own_bias_z = float(self.bias[2])
-        self._noise = self._draw_noise(body)
+        self.axes: npt.NDArray[np.float64] | None = None  # (6, 6) of what is there; None: true ones
+        self.renew_noise = False  # draw a new bank at its end: hours of it must not repeat
+        self._sigma = self._noise_sigma(body)
+        self._noise = self._draw_noise()
         self._row = 0
         self._measured = np.zeros(6 + 3 * n)
         self._inertial = self._measured[:6]
@@ -97,10 +100,10 @@ class Sensors:
         sensors["stop_input"] = 1
         sensors["cliff"] = 0
 
-    def _draw_noise(self, body: Body) -> npt.NDArray[np.float64]:
+    def _noise_sigma(self, body: Body) -> npt.NDArray[np.float64]:
         n = self._joints
         wheels = np.array([j.command == "velocity" for j in body.joint])
-        sigma = np.concatenate(
+        return np.concatenate(
             (
                 np.full(3, self.imu.gyro_noise_rad_s),
                 np.full(3, self.imu.accel_noise_m_s2),
@@ -109,8 +112,10 @@ class Sensors:
                 np.full(n, 12.0),  # mA
             )
         )
-        noise: npt.NDArray[np.float64] = self._rng.normal(0, sigma, (NOISE_ROWS, 6 + 3 * n))
-        return noise
+
+    def _draw_noise(self) -> npt.NDArray[np.float64]:
+        """Eight seconds of it."""
+        return self._rng.normal(0, self._sigma, (NOISE_ROWS, len(self._sigma)))
 
     def measure(self, data: mujoco.MjData) -> bool:
         """Fill and publish the plant's fields; True while the bumper ring is pressed."""
@@ -118,9 +123,13 @@ class Sensors:
         n = self._joints
         measured, inertial, count = self._measured, self._inertial, self._count
         np.multiply(raw[: 6 + 3 * n], self._gain, out=measured)
+        if self.axes is not None:
+            inertial[:] = self.axes @ inertial
         noise = self._noise_now
         noise[:] = self._noise[self._row]
         self._row = self._row + 1 if self._row + 1 < NOISE_ROWS else 0
+        if self._row == 0 and self.renew_noise:
+            self._noise = self._draw_noise()
         speed = 0.5 * abs(raw[6 + n] + raw[7 + n]) * self._wheel_radius
         shake = 1 + self.imu.vibration_per_m_s * speed
         noise[:6] *= shake

@@ -105,6 +105,7 @@ class Twin:
         self._bumped_at = -BUMP_MEMORY_STEPS - 1
         self._person_px = 0
         self.frozen = False  # the camera delivers its last frame again and again
+        self.camera_offset_ns = 0  # from a frame's stamp to its mid-exposure
         self._frame: npt.NDArray[np.uint8] | None = None
         self._settle()
 
