@@ -11,6 +11,7 @@ import os
 import shutil
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,12 @@ from torch import Tensor, nn
 
 from models.layout import GOAL_SIZE, IMU_SLICES
 from models.manifest import GraphSpec, Manifest, TensorSpec
-from models.networks import SINCE, Policy, WorldModel, divergence
+from models.networks import SINCE, Policy, Stats, WorldModel, divergence
 
 OPSET = 17
 IR_VERSION = 10
 GOLDEN_ROWS = 2  # cases of a graph; a graph of many rows has them in one
+GOLDEN_APART = 8  # different rows of such a graph; the others repeat them, which packs well
 TOLERANCE = {"fp32": 2e-3, "fp16": 5e-2, "int8": 5e-1}
 DRIFT = {"fp32": 1e-3}  # a variant in another precision declares its own
 
@@ -56,19 +58,42 @@ class Observe(nn.Module):
     ) -> tuple[Tensor, ...]:
         """Belief (1,B), surprise channels each (1,1), people (1,H*5) and senses (1,P+6) as believed."""
         w = self.w
-        h, z = w.split(belief)
+        h, z, slots = w.split(belief)
         h = w.cell(h, z, action)
         prior = w.prior(h)
         embed, _ = w.encoder(frame, imu, proprio, odometry, mask)
         hidden = w.post_net[1](w.post_net[0](torch.cat([h, embed], -1)))
         posterior = w.stats(w.post_net[3](w.post_net[2](hidden)))
-        out = torch.cat([h, posterior.noisy(noise)], -1)
+        z = posterior.noisy(noise)
         sensed = w.sense(w.trunk(torch.cat([h, prior.expected()], -1)))
+        slots = w.people(
+            slots, self._measured(sensed, imu, proprio, mask), w.finder(frame), mask[:, 0:1]
+        )
         error = (sensed[:, -6:] - imu.mean(1)).square().mean(-1, keepdim=True) * mask[:, 1:2]
         on = (hidden > 0).to(belief.dtype)
         rarity = (on * self.on_cost + (1 - on) * self.off_cost).mean(-1, keepdim=True)
-        x = w.trunk(out)
-        return out, divergence(posterior, prior)[:, None], error, rarity, w.person(x), w.sense(x)
+        out = torch.cat([h, z, slots.flatten(1)], -1)
+        person = w.people.fields(slots).flatten(1)
+        return (
+            out,
+            divergence(posterior, prior)[:, None],
+            error,
+            rarity,
+            person,
+            w.sense(w.trunk(torch.cat([h, z], -1))),
+        )
+
+    def _measured(self, sensed: Tensor, imu: Tensor, proprio: Tensor, mask: Tensor) -> Tensor:
+        """Senses (1,P+6): measured where they are there, else as the prior expects them."""
+        p = proprio.shape[-1]
+        has_proprio, has_imu = mask[:, 2:3], mask[:, 1:2]
+        return torch.cat(
+            [
+                has_proprio * proprio + (1 - has_proprio) * sensed[:, :p],
+                has_imu * imu.mean(1) + (1 - has_imu) * sensed[:, p:],
+            ],
+            -1,
+        )
 
 
 class Imagine(nn.Module):
@@ -83,12 +108,10 @@ class Imagine(nn.Module):
     ) -> tuple[Tensor, ...]:
         """Belief (N,B), senses (N,P+6), people (N,H*5), bump (N,1), near (N,S), reward (N,1)."""
         w = self.w
-        h, z = w.split(belief)
-        h = w.cell(h, z, action)
-        b = torch.cat([h, w.prior(h).noisy(noise)], -1)
-        x = w.trunk(b)
+        b, x = w.step(belief, action, partial(Stats.noisy, noise=noise))
         reward = w.reward(torch.cat([x, skill, goal], -1))
-        return b, w.sense(x), w.person(x), w.bump(x).sigmoid(), w.near(x).sigmoid(), reward
+        person = w.who(b).flatten(1)
+        return b, w.sense(x), person, w.bump(x).sigmoid(), w.near(x).sigmoid(), reward
 
 
 class Decode(nn.Module):
@@ -100,7 +123,7 @@ class Decode(nn.Module):
 
     def forward(self, belief: Tensor, frame: Tensor, since: Tensor) -> Tensor:
         """Frame (1,3,64,64) in 0..1."""
-        return self.w.decoder(belief, frame, since).clamp(0, 1)
+        return self.w.decoder(belief[:, : self.w.s.core], frame, since).clamp(0, 1)
 
 
 @dataclass
@@ -206,15 +229,17 @@ def random_cases(graph: Graph, beliefs: Tensor, seed: int) -> list[dict[str, Ten
     for _ in range(max(1, GOLDEN_ROWS // graph.inputs["belief"].shape[0])):
         case = {}
         for name, example in graph.inputs.items():
+            n = example.shape[0]
+            shape = (min(n, GOLDEN_APART), *example.shape[1:])
             if name == "belief":
-                rows = torch.randint(0, len(beliefs), (example.shape[0],), generator=g)
-                case[name] = beliefs[rows].clone()
+                drawn = beliefs[torch.randint(0, len(beliefs), shape[:1], generator=g)]
             elif name == "noise" or name == "mask":
-                case[name] = example.clone()
+                drawn = example[: shape[0]]
             elif name == "frame":
-                case[name] = torch.randint(0, 256, example.shape, generator=g) / 255
+                drawn = torch.randint(0, 256, shape, generator=g) / 255
             else:
-                case[name] = torch.rand(example.shape, generator=g) * 1.2 - 0.6
+                drawn = torch.rand(shape, generator=g) * 1.2 - 0.6
+            case[name] = drawn.repeat(-(-n // shape[0]), *[1] * (drawn.dim() - 1))[:n]
         cases.append(case)
     return cases
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from models.layout import GOAL_SIZE, IMU_SLICES
-from models.networks import Policy, WorldModel
+from models.networks import Policy, Stats, WorldModel
 
 Float = npt.NDArray[np.float64]
 PatternOf = Callable[[Tensor], Tensor]  # points (N,D) -> which units are on (N,U)
@@ -94,14 +95,17 @@ def hidden_of(world: WorldModel, h: Tensor, points: Tensor) -> Tensor:
 
 
 def soft_steps(world: WorldModel, actions: Tensor) -> Callable[[Tensor], Tensor]:
-    """(N,B) -> (N,B) after the K steps of actions (N,K,A), with expected instead of drawn samples."""
+    """Beliefs' cores (N,core) after the K steps of actions (N,K,A), expected samples instead of drawn.
 
-    def steps(belief: Tensor) -> Tensor:
+    The core alone: slots do not feed it, and their places are metres of the room.
+    """
+
+    def steps(core: Tensor) -> Tensor:
         for k in range(actions.shape[1]):
-            h, z = world.split(belief)
+            h, z = core.split([world.s.deter, world.s.stoch], -1)
             h = world.cell(h, z, actions[:, k])
-            belief = torch.cat([h, world.prior(h).expected()], -1)
-        return belief
+            core = torch.cat([h, world.prior(h).expected()], -1)
+        return core
 
     return steps
 
@@ -145,13 +149,12 @@ def grow(
     rows: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
     with torch.no_grad():
         for k in range(steps):
-            h, z = world.split(both)
-            h = world.cell(h, z, drive(both, k))
             noise = torch.randn(n, s.stoch, generator=g)
             uniform = torch.rand(n, s.onehot, generator=g).clamp(1e-12, 1 - 1e-7)
             noise[:, : s.onehot] = -(-uniform.log()).log()
-            both = torch.cat([h, world.prior(h).noisy(noise.repeat(2, 1))], -1)
-            person = world.person(world.trunk(both[:n])).reshape(n, s.hues, -1)
+            twice = noise.repeat(2, 1)
+            both, _ = world.step(both, drive(both, k), partial(Stats.noisy, noise=twice))
+            person = world.who(both[:n])
             rows[0].append(both[:n, : s.deter].abs().amax(-1))
             rows[1].append(person[..., 1:3].norm(dim=-1).amax(-1))
             rows[2].append((both[:n] - both[n:]).norm(dim=-1))
@@ -177,7 +180,7 @@ def policy_drive(world: WorldModel, policy: Policy, skill: int) -> Callable[[Ten
 
     def drive(both: Tensor, _k: int) -> Tensor:
         n, s = len(both), world.s
-        senses = world.sense(world.trunk(both))
+        senses = world.sense(world.trunk(both[:, : s.core]))
         one = both.new_zeros(n, s.skills)
         one[:, skill] = 1
         age, goal = both.new_zeros(n, 1), both.new_zeros(n, GOAL_SIZE)

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.networks import PERSON_FIELDS, Policy, Stats, WorldModel, divergence
+from models.networks import Policy, Stats, WorldModel, divergence
+from models.people import PERSON_FIELDS, People
 from models.since import INNOVATION_KEPT, Senses
 
 Batch = dict[str, Tensor]
@@ -107,6 +108,24 @@ def unroll(world: WorldModel, embeds: Tensor, actions: Tensor, mode: bool = Fals
     return Unrolled(stacked, torch.stack(zs, 1), world.prior(stacked), posterior)
 
 
+def senses_of(batch: Batch) -> Tensor:
+    """Proprioception, then the window's mean IMU, as measured: (B,T,P+6)."""
+    return torch.cat([batch["proprio"], batch["imu"].mean(-2)], -1)
+
+
+def people_along(people: People, senses: Tensor, moments: Tensor, present: Tensor) -> Tensor:
+    """Filter every slot from empty along senses (B,T,V) and moments (B,T,H,6): slots (B,T,H,S).
+
+    `present` (B,T) is 0 where there is no frame: there they are predicted.
+    """
+    slot = moments.new_zeros(len(moments), moments.shape[2], people.memory + 2)
+    out = []
+    for t in range(moments.shape[1]):
+        slot = people(slot, senses[:, t], moments[:, t], present[:, t, None])
+        out.append(slot)
+    return torch.stack(out, 1)
+
+
 def world_loss(
     world: WorldModel,
     policy: Policy,
@@ -120,6 +139,7 @@ def world_loss(
     embeds, cells = embed(world, batch, frames)
     u = unroll(world, embeds, batch["action"])
     belief = u.belief
+    alone = F.pad(belief, (0, world.s.hues * world.s.slot))  # the core must know whom to go to
     parts = {
         "image": w.image * _image_loss(world, belief, frames, batch, w, g),
         "cells": w.cells * _cells_loss(cells, batch),
@@ -127,7 +147,7 @@ def world_loss(
         "prior": w.prior * divergence(u.posterior.detach(), u.prior).clamp(min=w.free_nats).mean(),
         "posterior": w.posterior
         * divergence(u.posterior, u.prior.detach()).clamp(min=w.free_nats).mean(),
-        "policy": w.policy * policy_loss(policy, belief, batch, g),
+        "policy": w.policy * policy_loss(policy, alone, batch, g),
         **_open_loop(world, u, frames, batch, senses, w, g),
     }
     total = torch.stack(list(parts.values())).sum()
@@ -141,7 +161,7 @@ def _heads(
     x = world.trunk(belief)
     return {
         "sense": w.sense * _sense_loss(world.sense(x), batch),
-        "person": w.person * person_loss(world.person(x), batch, w.unseen),
+        "person": w.person * person_loss(world.aid(x), batch, w.unseen),
         "near": w.near * near_loss(world.near(x), batch),
         "bump": w.bump * F.binary_cross_entropy_with_logits(world.bump(x)[..., 0], batch["bump"]),
         "reward": w.reward * _reward_loss(world, x, batch, g),
@@ -174,7 +194,7 @@ def _cells_loss(logits: Tensor, batch: Batch) -> Tensor:
 
 
 def _sense_loss(out: Tensor, batch: Batch) -> Tensor:
-    target = torch.cat([batch["proprio"], batch["imu"].mean(-2)], -1)
+    target = senses_of(batch)
     error = (out - target) ** 2
     p = batch["proprio"].shape[-1]
     present = batch["mask"][:, None, [2] * p + [1] * 6]
@@ -285,7 +305,7 @@ def roll(
     mean = hidden.reshape(samples, b, steps, -1).mean(0)
     with torch.no_grad():
         sensed = world.sense(world.trunk(beliefs)).reshape(samples, b, steps, -1).mean(0)
-        measured = torch.cat([batch["proprio"], batch["imu"].mean(-2)], -1)[:, start]
+        measured = senses_of(batch)[:, start]
         sensed = put_right(world, sensed, u.belief[:, start], measured)
         since = since_of(senses, batch["proprio"][:, start], sensed)
     return Rolled(beliefs, prior, mean, since)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from models import geometry
 from models.losses import put_right, since_of
-from models.networks import WorldModel, divergence
+from models.networks import Stats, WorldModel, divergence
 from models.observations import Episode, ObservationError
 from models.since import Senses
 from models.training import filtered
@@ -83,19 +83,16 @@ def predicted(f: Filtered, e: Tensor, t: Tensor, steps: int, senses: Senses) -> 
     belief, sensed = f.belief[e, t].repeat(samples, 1), []
     with torch.no_grad():
         for k in range(steps):
-            h, z = w.split(belief)
-            h = w.cell(h, z, actions[:, k])
-            prior = w.prior(h)
-            expected = torch.cat([h, prior.expected()], -1)
-            belief = torch.cat([h, prior.sample()], -1) if k < steps - 1 else expected
-            sensed.append(w.sense(w.trunk(belief)))
+            pick = Stats.sample if k < steps - 1 else Stats.expected
+            belief, features = w.step(belief, actions[:, k], pick)
+            sensed.append(w.sense(features))
         mean = belief.reshape(samples, n, -1).mean(0)
         along = torch.stack(sensed, 1).reshape(samples, n, steps, -1).mean(0)
         measured = torch.cat([f.data["proprio"][e, t], f.data["imu"][e, t].mean(-2)], -1)
-        along = put_right(w, along, f.belief[e, t], measured)
+        along = put_right(w, along, f.belief[e, t, : s.core], measured)
         since = since_of(senses, f.data["proprio"][e, t], along)[:, -1]
-        image = w.decoder(mean, f.frames(e, t), since).clamp(0, 1)
-        people = w.person(w.trunk(belief)).reshape(samples, n, s.hues, -1).mean(0)
+        image = w.decoder(mean[:, : s.core], f.frames(e, t), since).clamp(0, 1)
+        people = w.who(belief).reshape(samples, n, s.hues, -1).mean(0)
         later = t + steps
         return {
             "belief": (mean - f.belief[e, later]).square().mean(-1).sqrt(),
@@ -116,7 +113,7 @@ def errors(f: Filtered, e: Tensor, t: Tensor, senses: Senses) -> dict[str, Tenso
     w = f.world
     soon, later = predicted(f, e, t, 1, senses), predicted(f, e, t, AHEAD, senses)
     with torch.no_grad():
-        people = w.person(w.trunk(f.belief[e, t])).reshape(len(e), w.s.hues, -1)
+        people = w.who(f.belief[e, t])
     return {
         "belief_next": soon["belief"],
         "image_next": soon["image"],
@@ -130,7 +127,7 @@ def plain_warnings(f: Filtered, e: Tensor, t: Tensor, senses: Senses) -> dict[st
     """Baselines without geometry: last prediction's errors, and how strongly it is driven."""
     w = f.world
     with torch.no_grad():
-        h, z = w.split(f.belief[e, t - 1])
+        h, z, _ = w.split(f.belief[e, t - 1])
         h = w.cell(h, z, f.data["action"][e, t])
         mask = torch.ones(len(e), 3)
         embed, _ = w.encoder(*geometry.unflatten(f.points(e, t), w.s.proprio), mask)

@@ -1,14 +1,15 @@
 """The networks: a recurrent state-space model, its decoder and heads, and the policy.
 
-Belief = [deterministic h | one-hot categorical z | continuous c]. After Hafner et al., DreamerV3
-(2023) for the categorical part and its balance, PlaNet (2019) for the continuous one, which holds
-where things are finer than classes can. The encoder also finds each shirt's hue in the picture as
-a keypoint (spatial moments: Finn et al. 2016). The recurrent cell is written as plain matrix
+Belief = [deterministic h | one-hot categorical z | continuous c | a slot per person]. After Hafner
+et al., DreamerV3 (2023) for the categorical part and its balance, PlaNet (2019) for the continuous
+one, which holds where things are finer than classes can; slots: `models/people.py`. The encoder also
+finds each shirt's hue in the picture as a keypoint (spatial moments: Finn et al. 2016). The recurrent cell is written as plain matrix
 products (TensorRT likes it) and noise is an input, so the graphs are functions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.layout import GOAL_SIZE, IMU_SLICES, OBSERVE_MASKS
+from models.people import PERSON_FIELDS, Finder, People
 from models.sizes import Sizes
 
 CELLS = 16  # the encoder's first map is CELLS x CELLS
-PERSON_FIELDS = 5  # per hue: seen logit, x, y [m], log sigma [m], time since seen [share of 5 s]
 MOMENTS = 5
 SIGMA_MIN = 0.1  # of the continuous part
 FRAME = 64  # pixels a side
@@ -109,7 +110,7 @@ class Decoder(nn.Module):
 
     def __init__(self, s: Sizes) -> None:
         super().__init__()
-        self.start = nn.Linear(s.belief + SINCE, 36 * 16)
+        self.start = nn.Linear(s.core + SINCE, 36 * 16)
         self.deconv = nn.Sequential(
             nn.ConvTranspose2d(36, 36, 4, 2, 1),
             nn.ReLU(),
@@ -136,13 +137,13 @@ class Decoder(nn.Module):
             refined.bias.zero_()
 
     def draw(self, belief: Tensor, since: Tensor) -> Tensor:
-        """(N,B), (N,6) -> colour centred on 0, flow and trust (N,6,64,64)."""
+        """(N,core), (N,6) -> colour centred on 0, flow and trust (N,6,64,64)."""
         x = self.start(torch.cat([belief, since], -1)).reshape(-1, 36, 4, 4)
         out: Tensor = self.deconv(x)
         return out
 
     def forward(self, belief: Tensor, frame: Tensor, since: Tensor) -> Tensor:
-        """(N,B), last frame (N,3,64,64) 0..1 and what happened since (N,6) -> frame 0..1.
+        """(N,core), last frame (N,3,64,64) 0..1 and what happened since (N,6) -> frame 0..1.
 
         `since`: camera's turn to the left [rad], its pitch then and now [rad, down], way forward
         and to the left [s at full speed], time [s].
@@ -193,9 +194,11 @@ class WorldModel(nn.Module):
         self.prior_net = mlp(s.deter, s.hidden, s.onehot + 2 * s.normal)
         self.post_net = mlp(s.deter + s.embed, s.hidden, s.onehot + 2 * s.normal)
         self.decoder = Decoder(s)
-        self.trunk = nn.Sequential(nn.Linear(s.belief, s.hidden), nn.LayerNorm(s.hidden), nn.ReLU())
+        self.trunk = nn.Sequential(nn.Linear(s.core, s.hidden), nn.LayerNorm(s.hidden), nn.ReLU())
         self.sense = nn.Linear(s.hidden, s.proprio + 6)
-        self.person = nn.Sequential(
+        self.finder = Finder(s.hues)
+        self.people = People(s.proprio + 6, s.memory)
+        self.aid = nn.Sequential(  # people from the core: in training alone, so that it knows them
             nn.Linear(s.hidden, 128), nn.ReLU(), nn.Linear(128, s.hues * PERSON_FIELDS)
         )
         self.bump = nn.Linear(s.hidden, 1)
@@ -204,10 +207,29 @@ class WorldModel(nn.Module):
             nn.Linear(s.hidden + s.skills + GOAL_SIZE, 128), nn.ReLU(), nn.Linear(128, 1)
         )
 
-    def split(self, belief: Tensor) -> tuple[Tensor, Tensor]:
-        """Belief (N,B) -> deterministic h, stochastic z."""
-        h, z = belief.split([self.s.deter, self.s.stoch], -1)
-        return h, z
+    def split(self, belief: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Belief (N,B) -> deterministic h, stochastic z, slots (N,H,S)."""
+        s = self.s
+        h, z, slots = belief.split([s.deter, s.stoch, s.hues * s.slot], -1)
+        return h, z, slots.reshape(len(belief), s.hues, s.slot)
+
+    def who(self, belief: Tensor) -> Tensor:
+        """Belief (N,B) -> what it says of every hue's person (N,H,5): see PERSON_FIELDS."""
+        return self.people.fields(self.split(belief)[2])
+
+    def step(
+        self, belief: Tensor, action: Tensor, pick: Callable[[Stats], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Imagine one frame: belief (N,B) and the trunk's features (N,hidden) of its core.
+
+        `pick` takes a value (N,S) of the prior: a sample, its mean, or one made with given noise.
+        """
+        h, z, slots = self.split(belief)
+        h = self.cell(h, z, action)
+        z = pick(self.prior(h))
+        x = self.trunk(torch.cat([h, z], -1))
+        slots = self.people(slots, self.sense(x))
+        return torch.cat([h, z, slots.flatten(1)], -1), x
 
     def stats(self, raw: Tensor) -> Stats:
         """The distribution that a prior or posterior net's output (N,.) describes."""
@@ -287,7 +309,9 @@ class Policy(nn.Module):
     def __init__(self, s: Sizes) -> None:
         super().__init__()
         self.width = width = 192
-        self.belief = nn.Linear(s.belief, width)
+        self.s = s
+        self.pick = nn.Sequential(nn.Linear(GOAL_SIZE, 32), nn.ReLU(), nn.Linear(32, s.hues))
+        self.belief = nn.Linear(s.core + s.slot, width)
         self.senses = nn.Linear(1 + s.proprio + 6 + s.skills + GOAL_SIZE, 2 * width)
         self.norm = nn.LayerNorm(width)
         self.body = nn.Sequential(
@@ -311,7 +335,11 @@ class Policy(nn.Module):
         """(N,B), (N,1), (N,P), (N,6), (N,S), (N,12) -> action (N,A) in [-1, 1]."""
         senses = torch.cat([age_s * 10, proprio, imu, skill, goal], -1)
         scale, shift = self.senses(senses).split(self.width, -1)
-        x = F.relu(self.norm(self.belief(belief)) * (1 + scale) + shift)
+        core, slots = belief.split([self.s.core, self.s.hues * self.s.slot], -1)
+        slots = slots.reshape(len(belief), self.s.hues, self.s.slot)
+        whom = torch.softmax(self.pick(goal), -1)[:, None]  # the goal's colour picks its person
+        x = torch.cat([core, (whom @ slots)[:, 0]], -1)
+        x = F.relu(self.norm(self.belief(x)) * (1 + scale) + shift)
         return torch.tanh(self.body(x))
 
 

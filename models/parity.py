@@ -204,7 +204,8 @@ def torch_heads(world: Any) -> Heads:
         import torch
 
         with torch.no_grad():
-            x = world.trunk(torch.from_numpy(beliefs))
-            return person_fields(world.person(x).numpy()), world.sense(x).numpy()
+            belief = torch.from_numpy(beliefs)
+            x = world.trunk(belief[:, : world.s.core])
+            return person_fields(world.who(belief).numpy()), world.sense(x).numpy()
 
     return heads

@@ -26,7 +26,7 @@ BETWEEN = ("Relu",)  # exact in any precision, so that two products need no cast
 # Layers that stay fp32, by their weight: what is sampled, what thresholds are set on, what commands
 # and where the decoder looks.
 KEPT = re.compile(
-    r"(w\.)?(prior_net\.3|post_net\.3|sense|person\.2|bump|near|reward\.2|body\.5"
+    r"(w\.)?(prior_net\.3|post_net\.3|sense|people\..*|finder\.net\.8|bump|near|reward\.2|body\.5"
     r"|decoder\.deconv\.4|decoder\.refine\..*|encoder\.points\..*)\.weight"
 )
 # Of int8 also: the policy's newest senses and the skill, which are few and must be exact.

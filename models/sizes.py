@@ -19,6 +19,7 @@ class Sizes:
     embed: int = 208
     hidden: int = 208
     hues: int = 6
+    memory: int = 30  # of one person's slot, beside a place (x, y)
     sectors: int = 12
     unimix: float = 0.01
     view: tuple[float, float, float, float] = (46.0, 46.0, 31.5, 31.5)  # fx, fy, cx, cy [px]
@@ -34,6 +35,16 @@ class Sizes:
         return self.onehot + self.normal
 
     @property
-    def belief(self) -> int:
-        """Length of the belief vector."""
+    def core(self) -> int:
+        """Length of the belief's recurrent state-space part."""
         return self.deter + self.stoch
+
+    @property
+    def slot(self) -> int:
+        """Length of one person's slot."""
+        return self.memory + 2
+
+    @property
+    def belief(self) -> int:
+        """Length of the belief vector: the core, then a slot for every hue."""
+        return self.core + self.hues * self.slot

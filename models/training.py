@@ -28,19 +28,20 @@ from models.losses import (
     decoder_loss,
     embed,
     frames_of,
-    policy_loss,
+    people_along,
     roll,
+    senses_of,
     unroll,
     world_loss,
 )
-from models.networks import PERSON_FIELDS, Policy, WorldModel
+from models.networks import Policy, WorldModel
+from models.people import PERSON_FIELDS
 from models.since import Senses
 from models.sizes import Sizes
 
 BYTES = ("frame", "classes", "cells")
 SPREAD_STEPS = 10
 INSIDE_90 = 4.605  # chi-square of two degrees of freedom
-TICK_KEYS = ("tick_age_s", "tick_proprio", "tick_imu", "expert", "near", "goal")
 
 
 @dataclass(frozen=True)
@@ -116,16 +117,13 @@ class Trainer:
         self.weights = weights or Weights()
         self.world = WorldModel(sizes).to(memory_format=torch.channels_last)
         self.policy = Policy(sizes)
-        self.parameters = [*self.world.parameters(), *self.policy.parameters()]
+        alone = (*self.world.finder.parameters(), *self.world.people.parameters())
+        apart = {id(p) for p in alone}  # `models/people_training.py` trains these
+        both = [*self.world.parameters(), *self.policy.parameters()]
+        self.parameters = [p for p in both if id(p) not in apart]
         self.optimiser = torch.optim.Adam(self.parameters, lr=schedule.rate, eps=1e-5)
         self.generator = torch.Generator().manual_seed(schedule.seed)
         self.update = 0
-        self.before = 0  # updates of schedules that went before
-
-    def lengthen(self, schedule: Schedule, weights: Weights) -> None:
-        """Go on with another schedule, counted from zero: longer sequences teach longer memory."""
-        self.before += self.update
-        self.schedule, self.weights, self.update = schedule, weights, 0
 
     def step(self, episodes: Episodes) -> dict[str, float]:
         """One update on one random batch; the loss's parts."""
@@ -192,15 +190,20 @@ class Trainer:
 
 
 def filtered(world: WorldModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Beliefs as in deployment: posterior mode, from an empty belief.
+    """Beliefs as in deployment: posterior mode, from an empty belief, all senses there.
 
     Returns (B,T,belief), and the posterior net's hidden units (B*T,hidden) before their ReLU.
     """
     with torch.no_grad():
-        embeds, _ = embed(world, batch, frames_of(batch))
+        frames = frames_of(batch)
+        embeds, _ = embed(world, batch, frames)
         u = unroll(world, embeds, batch["action"], mode=True)
         first = world.post_net[0](torch.cat([u.h, embeds], -1).flatten(0, 1))
-        return u.belief, world.post_net[1](first)
+        moments = world.finder(frames).reshape(*u.h.shape[:2], world.s.hues, -1)
+        slots = people_along(
+            world.people, senses_of(batch), moments, moments.new_ones(u.h.shape[:2])
+        )
+        return torch.cat([u.belief, slots.flatten(2)], -1), world.post_net[1](first)
 
 
 def beliefs_of(world: WorldModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -252,9 +255,11 @@ def fit_spread(
         with torch.no_grad():
             embeds, _ = embed(world, batch, frames_of(batch))
             u = unroll(world, embeds, batch["action"], mode=True)
-            last = roll(world, u, batch, senses, start, steps, samples).beliefs[:, -1]
-            raw = world.person(world.trunk(last))
-            out = raw.reshape(samples, len(u.h), -1, PERSON_FIELDS)
+            rolled = roll(world, u, batch, senses, start, steps, samples).beliefs
+            slots = world.split(filtered(world, batch)[0][:, start])[2].repeat(samples, 1, 1)
+            for k in range(steps):
+                slots = world.people(slots, world.sense(world.trunk(rolled[:, k])))
+            out = world.people.fields(slots).reshape(samples, len(u.h), -1, PERSON_FIELDS)
         seen = (batch["person_seen"][:, start] > 0) & (batch["person_present"][:, start] > 0)
         truth = batch["person_xy"][:, start + steps]
         apart.append(((out[..., 1:3].mean(0) - truth) ** 2).sum(-1)[seen])
@@ -265,58 +270,5 @@ def fit_spread(
     held = torch.stack([(squared < INSIDE_90 * (between + f * f * within)).float().mean() for f in factors])  # fmt: skip
     factor = float(factors[int((held - 0.9).abs().argmin())])
     with torch.no_grad():
-        last_layer = world.person[-1]
-        assert isinstance(last_layer, nn.Linear)
-        last_layer.bias[3::PERSON_FIELDS] += float(np.log(factor))
+        world.people.say.bias[1] += float(np.log(factor))
     return factor
-
-
-class PolicyTrainer:
-    """Behaviour cloning on the frozen world model's beliefs: cheap, so it can have many rounds.
-
-    Beliefs are those of deployment: posterior mode, filtered from an episode's very start.
-    """
-
-    def __init__(self, world: WorldModel, policy: Policy, seed: int = 0) -> None:
-        self.world, self.policy = world.eval(), policy
-        self._parts: list[Batch] = []
-        self._generator = torch.Generator().manual_seed(seed)
-
-    def add(self, episodes: Episodes, at_once: int = 20) -> None:
-        """Filter all episodes and keep beliefs, ticks and goals."""
-        for start in range(0, episodes.count, at_once):
-            rows = slice(start, start + at_once)
-            batch = {key: value[rows] for key, value in episodes.data.items()}
-            batch["mask"] = torch.ones(len(batch["action"]), 3)
-            belief, _ = filtered(self.world, batch)
-            kept = {k: batch[k].flatten(0, 1) for k in TICK_KEYS}
-            kept["belief"] = belief.flatten(0, 1)
-            self._parts.append(kept)
-
-    def train(
-        self,
-        updates: int,
-        report: Callable[[int, dict[str, float]], None],
-        batch: int = 1024,
-        rate: float = 1e-3,
-    ) -> None:
-        """Train the policy on all that was added."""
-        data = {k: torch.cat([p[k] for p in self._parts]) for k in self._parts[0]}
-        count = len(data["belief"])
-        optimiser = torch.optim.Adam(self.policy.parameters(), lr=rate, eps=1e-5)
-        self.policy.train()
-        total = 0.0
-        for update in range(1, updates + 1):
-            for group in optimiser.param_groups:
-                group["lr"] = rate * (1 - 0.98 * update / updates)
-            index = torch.randint(0, count, (batch,), generator=self._generator)
-            picked = {k: v[index][:, None] for k, v in data.items()}
-            picked["mask"] = torch.ones(batch, 3)
-            loss = policy_loss(self.policy, picked["belief"], picked, self._generator)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            total += float(loss.detach())
-            if update % 500 == 0 or update == updates:
-                report(update, {"policy": total / (500 if update % 500 == 0 else update % 500)})
-                total = 0.0

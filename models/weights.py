@@ -21,11 +21,12 @@ from models.bundle import Bundle
 from models.errors import BundleError
 from models.export import Graph, graphs
 from models.manifest import GRAPHS
-from models.networks import PERSON_FIELDS, Policy, WorldModel
+from models.networks import Policy, WorldModel
 from models.sizes import Sizes
 
 Array = npt.NDArray[Any]
 WORLD = "w."  # what the exported modules call the world model
+TRAINING_ONLY = "aid."  # of the world model: stands in no graph
 SAME = 1e-6  # of a tensor that stands in several graphs
 
 
@@ -128,7 +129,8 @@ def sizes_of(bundle: Bundle, tensors: dict[str, Array]) -> Sizes:
         normal=m.noise - m.groups * m.classes,
         embed=len(_take(bundle, tensors, "encoder.out.bias")),
         hidden=hidden,
-        hues=len(_take(bundle, tensors, "person.2.bias")) // PERSON_FIELDS,
+        hues=len(m.hues),
+        memory=_take(bundle, tensors, "people.say.weight").shape[1],
         sectors=len(_take(bundle, tensors, "near.bias")),
         view=(camera.fx, camera.fy, camera.cx, camera.cy),
     )
@@ -137,6 +139,9 @@ def sizes_of(bundle: Bundle, tensors: dict[str, Array]) -> Sizes:
 def _fill(bundle: Bundle, module: nn.Module, tensors: dict[str, Array], what: str) -> None:
     state = {}
     for name, parameter in module.state_dict().items():
+        if name.startswith(TRAINING_ONLY):
+            state[name] = parameter
+            continue
         value = _take(bundle, tensors, name)
         if value.shape != tuple(parameter.shape):
             raise BundleError(

@@ -229,7 +229,7 @@ def _gain(m: Measured, f: Any, e: Any, t: Any) -> Iterator[float]:
     m.found["gain"], m.arrays["gain"] = {}, {}
     for i, steps in enumerate(mo.GAINS, 1):
         step = geo.soft_steps(f.world, f.actions(e, t, steps))
-        values = geo.gain(step, f.belief[e, t]).numpy()
+        values = geo.gain(step, f.belief[e, t, : f.world.s.core]).numpy()
         m.found["gain"][str(steps)] = mo.quantiles(values)
         m.arrays["gain"][steps] = m.warnings[f"gain_{steps}"] = values
         yield i / len(mo.GAINS)

@@ -35,7 +35,8 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     )
     add("--decoder-updates", type=count, default=2500, help="of the decoder alone, afterwards")
     add("--aggregate", type=count, default=120, help="episodes per aggregation round")
-    add("--long-updates", type=int, default=8000, help="then, on sequences of twice the length")
+    add("--finder-updates", type=int, default=5000, help="of what finds each hue in the picture")
+    add("--people-updates", type=int, default=5000, help="of the filter that follows each person")
     add(
         "--demonstrations",
         type=count,
@@ -66,7 +67,7 @@ def train(args: argparse.Namespace) -> int:
     settings = TrainSettings(
         name=args.name, version=args.version, work=args.work, out=out, body=args.body,
         episodes=args.episodes, updates=args.updates, aggregate=args.aggregate, decoder_updates=args.decoder_updates,
-        long_updates=args.long_updates, demonstrations=args.demonstrations,
+        finder_updates=args.finder_updates, people_updates=args.people_updates, demonstrations=args.demonstrations,
         policy_rounds=args.policy_rounds, policy_updates=args.policy_updates,
         undisturbed=args.undisturbed,
         pool=Pool(args.jobs, args.engine), threads=args.threads, seed=args.seed, batch=args.batch, length=args.length,

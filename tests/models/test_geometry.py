@@ -81,7 +81,7 @@ def test_a_cell_that_forgets_has_the_gain_of_its_gate_and_a_stretched_one_is_abo
             layer.weight.zero_()
         world.gates.bias.zero_()
         world.gate_norm.bias.zero_()
-    x, actions = torch.rand(3, S.belief), torch.zeros(3, 12, S.action)
+    x, actions = torch.rand(3, S.core), torch.zeros(3, 12, S.action)
     keep = 1 - torch.sigmoid(torch.tensor(-1.0)).item()
     for steps in (1, 5, 12):
         found = geo.gain(geo.soft_steps(world, actions[:, :steps]), x, 20)

@@ -16,9 +16,10 @@ from models.layout import SKILLS  # noqa: E402
 from models.losses import OBSTACLE_CLASS, person_loss, since_of  # noqa: E402
 from models.manifest import GRAPHS  # noqa: E402
 from models.networks import Decoder, Stats, divergence  # noqa: E402
+from models.policy_training import PolicyTrainer  # noqa: E402
 from models.since import Senses, Since  # noqa: E402
 from models.sizes import Sizes  # noqa: E402
-from models.training import Episodes, PolicyTrainer, Schedule, Trainer, beliefs_of  # noqa: E402
+from models.training import Episodes, Schedule, Trainer, beliefs_of  # noqa: E402
 from runtime.body import load_body  # noqa: E402
 from tools.train.draft import draft  # noqa: E402
 from tools.train.signing import development_key  # noqa: E402
@@ -82,7 +83,7 @@ def test_an_update_runs_and_changes_the_weights(episodes: Episodes) -> None:
     assert set(parts) == LOSSES
     assert all(np.isfinite(v) for v in parts.values())
     changed = [not torch.equal(a, b) for a, b in zip(before, it.parameters, strict=True)]
-    assert sum(changed) > 0.95 * len(changed)
+    assert sum(changed) > 0.9 * len(changed)  # whom to pick is learnt later, with slots
 
 
 def test_training_reports_and_leaves_a_checkpoint_that_reads_back(episodes, tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def write(
             torch.rand(8, SIZES.deter, generator=g),
             classes.flatten(1).float(),
             torch.randn(8, SIZES.normal, generator=g),
+            torch.randn(8, SIZES.hues * SIZES.slot, generator=g),
         ],
         1,
     )

@@ -24,7 +24,7 @@ LAYOUT = load_body("companion").layout()
 
 def settings(work: Path, out: Path) -> TrainSettings:
     return TrainSettings(
-        name="small", version="1", work=work, out=out, episodes=2, updates=(2, 2), long_updates=2, decoder_updates=2, aggregate=2,
+        name="small", version="1", work=work, out=out, episodes=2, updates=(2, 2), finder_updates=2, people_updates=2, decoder_updates=2, aggregate=2,
         demonstrations=2, policy_rounds=1, policy_updates=20, undisturbed=3, batch=2, length=16, pool=Pool(2),
     )  # fmt: skip
 

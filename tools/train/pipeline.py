@@ -14,14 +14,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from models.export import write_bundle
-from models.losses import Weights
 from models.manifest import Training
+from models.people_training import train_finder, train_people
+from models.policy_training import PolicyTrainer
 from models.since import Senses
 from models.training import (
     Episodes,
-    PolicyTrainer,
     Schedule,
     Trainer,
     beliefs_of,
@@ -40,9 +41,6 @@ EXPERT_SEED = 1_000_000
 DEMONSTRATION_SEED = 1_200_000
 AGGREGATION_SEED = 5_000_000
 ROOT = Path(__file__).parents[2]
-LONG = 2
-LONG_RATE = 4e-4
-LONG_WEIGHTS = Weights(unseen=1.0, person=12.0, open_steps=20)
 
 
 @dataclass(frozen=True)
@@ -56,8 +54,9 @@ class TrainSettings:
     body: str = "companion"
     episodes: int = 400
     updates: tuple[int, ...] = (9000, 6000)  # first round, then one per aggregation
-    long_updates: int = 8000  # on sequences of LONG times the length, for what is out of sight
     decoder_updates: int = 2500  # of the decoder alone, after the world model
+    finder_updates: int = 5000
+    people_updates: int = 5000
     aggregate: int = 120  # episodes per aggregation round
     demonstrations: int = 300  # expert episodes for the policy alone, unseen by the world model
     policy_rounds: int = 3  # aggregation rounds of the policy alone, on the frozen world model
@@ -103,9 +102,14 @@ def train(settings: TrainSettings, say: Callable[[str], None]) -> Path:
             say(f"round {round_number}: {episodes.count} episodes of {episodes.length} frames")
             progress = Progress(settings.work / "losses", schedule.updates, trainer.update, say)
             trainer.train(episodes, until, checkpoint, progress)
-    _long(settings, trainer, files, say)
     _decoder(settings, trainer, files, say)
-    unseen = _policy_rounds(settings, trainer, files, say)
+    wanted = CollectSettings(
+        settings.body, settings.demonstrations, settings.seed + DEMONSTRATION_SEED
+    )
+    unseen = collect(wanted, settings.work / "demonstrations", settings.pool, say)
+    _people(settings, trainer, files, unseen, say)
+    unseen += _policy_rounds(settings, trainer, files, unseen, say)
+    files += unseen
     if unseen:
         factor = fit_spread(trainer.world, trainer.senses, Episodes(unseen), schedule)
         say(f"person head: sigma times {factor:.2f}, so that 90 % intervals hold 90 %")
@@ -114,31 +118,6 @@ def train(settings: TrainSettings, say: Callable[[str], None]) -> Path:
     levels = measure(str(settings.out), settings.undisturbed, settings.pool, say)
     resign(settings.out, lambda fields: fields.update(surprise=levels))
     return settings.out
-
-
-def _long(
-    settings: TrainSettings, trainer: Trainer, files: list[Path], say: Callable[[str], None]
-) -> None:
-    """Longer sequences in smaller batches: somebody hidden for two seconds is still somewhere."""
-    if not settings.long_updates:
-        return
-    schedule = replace(
-        trainer.schedule,
-        updates=settings.long_updates,
-        batch=max(1, settings.batch // LONG),
-        length=settings.length * LONG,
-        rate=LONG_RATE,
-        decay_from=0.3,
-    )
-    trainer.lengthen(schedule, LONG_WEIGHTS)
-    checkpoint = settings.work / "long.pt"
-    if checkpoint.is_file():
-        trainer.load(checkpoint)
-    if trainer.update < schedule.updates:
-        episodes = Episodes(files)
-        say(f"long sequences: {episodes.count} episodes, from update {trainer.update}")
-        progress = Progress(settings.work / "long", schedule.updates, trainer.update, say)
-        trainer.train(episodes, schedule.updates, checkpoint, progress)
 
 
 def _decoder(
@@ -160,21 +139,45 @@ def _decoder(
     done.with_suffix(".part").replace(done)
 
 
+def _people(
+    settings: TrainSettings,
+    trainer: Trainer,
+    files: list[Path],
+    unseen: list[Path],
+    say: Callable[[str], None],
+) -> None:
+    """The finder on the world model's episodes; the people's filter on those new to both, too."""
+    world, seed = trainer.world, settings.seed
+
+    def stage(name: str, module: nn.Module, updates: int, run: Callable[[Progress], None]) -> None:
+        done = settings.work / f"{name}.pt"
+        if done.is_file():
+            module.load_state_dict(torch.load(done, weights_only=True))
+            return
+        say(f"{name}: {updates} updates")
+        run(Progress(settings.work / name, updates, 0, say))
+        torch.save(module.state_dict(), done.with_suffix(".part"))
+        done.with_suffix(".part").replace(done)
+
+    stage("finder", world.finder, settings.finder_updates, lambda p: train_finder(world.finder, files, settings.finder_updates, seed, p))  # fmt: skip
+    stage("people", world.people, settings.people_updates, lambda p: train_people(world.people, world.finder, [*files, *unseen], settings.people_updates, seed, p))  # fmt: skip
+
+
 def _policy_rounds(
-    settings: TrainSettings, trainer: Trainer, files: list[Path], say: Callable[[str], None]
+    settings: TrainSettings,
+    trainer: Trainer,
+    files: list[Path],
+    demonstrations: list[Path],
+    say: Callable[[str], None],
 ) -> list[Path]:
     """Drive, label, clone again: the world model stays, the policy learns from its own mistakes.
 
     It learns on episodes that the world model has never seen, for of those it was trained on a
-    model knows more than it will know of any other. Returns them; `files` grows by them.
+    model knows more than it will know of any other. Returns the episodes that it drove.
     """
-    before = len(files)
     cloning = PolicyTrainer(trainer.world, trainer.policy, settings.seed)
-    wanted = CollectSettings(
-        settings.body, settings.demonstrations, settings.seed + DEMONSTRATION_SEED
-    )
-    files += collect(wanted, settings.work / "demonstrations", settings.pool, say)
-    for file in files[before:]:
+    driven: list[Path] = []
+    for file in demonstrations:
         cloning.add(Episodes([file]))
     first = len(settings.updates)
     for number in range(first, first + settings.policy_rounds + 1):
@@ -191,11 +194,11 @@ def _policy_rounds(
             done.with_suffix(".part").replace(done)
         if number == first + settings.policy_rounds:
             break
-        more = _aggregate(settings, trainer, files, number, say)
+        more = _aggregate(settings, trainer, [*files, *demonstrations, *driven], number, say)
         for file in more:
             cloning.add(Episodes([file]))
-        files += more
-    return files[before:]
+        driven += more
+    return driven
 
 
 class Stopwatch:
@@ -239,7 +242,7 @@ def _export(
     trainer.policy.eval()
     beliefs, on_rate = beliefs_of(trainer.world, batch)
     seconds = settings.work / "seconds.txt"
-    updates = trainer.before + trainer.update
+    updates = trainer.update
     fields = draft(
         layout, settings.name, version,
         f"twin, {len(files)} files of episodes, {updates} updates, seed {settings.seed}",

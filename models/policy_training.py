@@ -1,0 +1,64 @@
+"""Behaviour cloning of the policy on the frozen world model's beliefs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from models.losses import Batch, policy_loss
+from models.networks import Policy, WorldModel
+from models.training import Episodes, filtered
+
+TICK_KEYS = ("tick_age_s", "tick_proprio", "tick_imu", "expert", "near", "goal")
+
+
+class PolicyTrainer:
+    """Behaviour cloning on the frozen world model's beliefs: cheap, so it can have many rounds.
+
+    Beliefs are those of deployment: posterior mode, filtered from an episode's very start.
+    """
+
+    def __init__(self, world: WorldModel, policy: Policy, seed: int = 0) -> None:
+        self.world, self.policy = world.eval(), policy
+        self._parts: list[Batch] = []
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def add(self, episodes: Episodes, at_once: int = 20) -> None:
+        """Filter all episodes and keep beliefs, ticks and goals."""
+        for start in range(0, episodes.count, at_once):
+            rows = slice(start, start + at_once)
+            batch = {key: value[rows] for key, value in episodes.data.items()}
+            batch["mask"] = torch.ones(len(batch["action"]), 3)
+            belief, _ = filtered(self.world, batch)
+            kept = {k: batch[k].flatten(0, 1) for k in TICK_KEYS}
+            kept["belief"] = belief.flatten(0, 1)
+            self._parts.append(kept)
+
+    def train(
+        self,
+        updates: int,
+        report: Callable[[int, dict[str, float]], None],
+        batch: int = 1024,
+        rate: float = 1e-3,
+    ) -> None:
+        """Train the policy on all that was added."""
+        data = {k: torch.cat([p[k] for p in self._parts]) for k in self._parts[0]}
+        count = len(data["belief"])
+        optimiser = torch.optim.Adam(self.policy.parameters(), lr=rate, eps=1e-5)
+        self.policy.train()
+        total = 0.0
+        for update in range(1, updates + 1):
+            for group in optimiser.param_groups:
+                group["lr"] = rate * (1 - 0.98 * update / updates)
+            index = torch.randint(0, count, (batch,), generator=self._generator)
+            picked = {k: v[index][:, None] for k, v in data.items()}
+            picked["mask"] = torch.ones(batch, 3)
+            loss = policy_loss(self.policy, picked["belief"], picked, self._generator)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            total += float(loss.detach())
+            if update % 500 == 0 or update == updates:
+                report(update, {"policy": total / (500 if update % 500 == 0 else update % 500)})
+                total = 0.0
