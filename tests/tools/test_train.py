@@ -34,7 +34,7 @@ def test_a_training_from_nothing_and_again_from_where_it_was(tmp_path: Path) -> 
     out = train(settings(tmp_path / "work", tmp_path / "small"), said.append)
     bundle = load_bundle(out, LAYOUT)
     manifest = bundle.manifest
-    assert manifest.skills == SKILLS and manifest.training.updates == 6
+    assert manifest.skills == SKILLS and manifest.training.updates == 4
     assert len(manifest.training.data_sha256) == 64
     assert set(manifest.surprise) == set(SURPRISE_CHANNELS)
     assert all(v.event >= v.typical for v in manifest.surprise.values())
