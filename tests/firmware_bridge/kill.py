@@ -55,7 +55,8 @@ class Hunt:
         self.workshop = Workshop(folder)
         self.claims = folder.parent / "claims"
         self.claims.mkdir(exist_ok=True)
-        self.prey = [m for file in files for m in mutants(file)]
+        every = int(os.environ.get("MUTANTS_EVERY", "1"))
+        self.prey = [m for file in files for m in mutants(file)][::every]
         self.mine: dict[str, bool] = {}
         self.killers: list[str] = []
 
