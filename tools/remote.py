@@ -23,6 +23,7 @@ from runtime.errors import ConfigError, RuntimeFault
 OPTION = "--robot"
 VERBS = ("doctor", "why", "calibrate", "flash", "log")
 WRITTEN = ("--out", "--report", "--work", "--kalibr")  # options that name what is written
+THERE = ("--serial", "--port", "--body", "--folder", "--board")  # never a file of this machine
 PAGES = (("calibrate", "camera", "record"),)  # verbs that serve a page on the robot's loopback
 FOLDER = "/tmp/companion."
 CONNECT_S = 10
@@ -72,7 +73,8 @@ def mapped(words: list[str], folder: str) -> Paths:
         if option in WRITTEN:
             out.fetch.append((there, here))
             taken = True
-        if ("/" in value or "." in value or option) and here.exists():
+        named = "/" in value or "." in value or option
+        if named and option not in THERE and (here.is_file() or here.is_dir()):  # no device
             out.send.append((here, there))
             taken = True
         out.words.append((f"{name}=" if equals else "") + (there if taken else value))

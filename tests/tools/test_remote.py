@@ -42,6 +42,17 @@ def test_a_word_is_not_taken_for_a_file_of_that_name(tmp_path, monkeypatch) -> N
     assert not paths.send and not paths.fetch
 
 
+def test_devices_and_what_is_the_robots_own_are_not_sent(tmp_path, monkeypatch) -> None:
+    """A laptop has a camera of the same name, and may have a file named as a serial."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "video0").write_text("")
+    (tmp_path / "calibration").mkdir()
+    words = ["calibrate", "camera", "install", "--camera", "/dev/null", "--serial", "video0",
+             "--folder", "calibration", "--port=/dev/null"]  # fmt: skip
+    paths = remote.mapped(words, "/tmp/x")
+    assert paths.words == words and not paths.send and not paths.fetch
+
+
 def test_a_folder_to_go_on_in_goes_there_and_back(tmp_path: Path) -> None:
     paths = remote.mapped(["calibrate", "robot", "--work", str(tmp_path)], "/tmp/x")
     assert paths.send == [(tmp_path, f"/tmp/x/3/{tmp_path.name}")]
