@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.losses import Batch, people_along, person_loss, senses_of
+from models.batch import Batch
+from models.losses import people_along, person_loss, senses_of
 from models.people import Finder, People, finder_loss
 
 Report = Callable[[int, dict[str, float]], None]

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import torch
 
-from models.losses import Batch, policy_loss
+from models.batch import Batch
 from models.networks import Policy, WorldModel
+from models.policy_losses import policy_loss
 from models.training import Episodes, filtered
 
 TICK_KEYS = ("tick_age_s", "tick_proprio", "tick_imu", "expert", "near", "goal")

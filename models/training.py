@@ -22,8 +22,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from models.batch import Batch
 from models.losses import (
-    Batch,
     Weights,
     decoder_loss,
     embed,
