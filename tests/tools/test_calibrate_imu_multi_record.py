@@ -1,6 +1,7 @@
 """A hand turns the twin through the poses that are asked for; what its IMU really is, is known."""
 
 import json
+import shutil
 import urllib.request
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 pytest.importorskip("mujoco")
 
-from calibration.pose_guidance import PoseGuide
+from calibration.pose_guidance import PoseAdvice, PoseGuide
 from tools import companion
 from tools.calibrate import imu_multi_record
 from tools.calibrate.pose_page import PosePage
@@ -101,5 +102,35 @@ def test_the_page_tells_what_the_terminal_tells() -> None:
         assert state["up"] == [0, 0, 1] and not state["done"]
         html = urllib.request.urlopen(page.url).read().decode()
         assert "Calibrate the IMU" in html
+        html += urllib.request.urlopen(page.url + "guidance.js").read().decode()
     for key in ("text", "share", "poses", "wanted", "still", "held", "up", "target", "cells", "shown", "done"):  # fmt: skip
         assert f"state.{key}" in html, "the page reads all that it is told"
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("width", [400, 1100])
+def test_the_page_in_a_browser(width, tmp_path):
+    playwright = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no chromium on this machine (.ci/run installs it)")
+    guide, errors = PoseGuide(0.01), []
+    up, target = np.array([0.0, 0, 1]), np.array([1.0, 0, 0])
+    first = PoseAdvice("stand it on its back, nose up", False, False, 0.1, True, 0.5, up, target)
+    with PosePage(0) as served, playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])  # fmt: skip
+        page = browser.new_page(viewport={"width": width, "height": 800})
+        page.on("pageerror", lambda e: errors.append(str(e)))
+        served.show(first, guide)
+        page.goto(served.url)
+        page.wait_for_function("document.getElementById('text').textContent.includes('nose up')")
+        assert page.locator("#state").text_content() == "still"
+        assert page.locator("#held").evaluate("e => e.value") == 0.5
+        drawn = "[...document.getElementById('sphere').getContext('2d').getImageData(0, 0, 1080, 600).data].some((v) => v)"  # fmt: skip
+        assert page.evaluate(drawn), "the sphere is drawn"
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "no sideways scroll"  # fmt: skip
+        page.screenshot(path=tmp_path / "poses.png")
+        served.show(PoseAdvice("done", True, True, 1.0, True, 1.0, up, None), guide)
+        page.wait_for_selector(".say.done")
+        browser.close()
+    assert errors == []

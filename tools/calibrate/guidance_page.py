@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Image = npt.NDArray[np.uint8]
 HTML = Path(__file__).with_name("guidance.html")
+STYLE, SCRIPT = HTML.with_suffix(".css"), HTML.with_suffix(".js")  # of every page
 SHOWN_PX = 640  # the picture is enlarged to this width
 LINGER_S = 1.5  # so that a page that polls sees the end
 GREEN = (75, 190, 60)
@@ -131,6 +132,8 @@ def _handler(page: LivePage) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             served = {
                 "/": ("text/html; charset=utf-8", page.html),
+                "/guidance.css": ("text/css", STYLE.read_bytes),
+                "/guidance.js": ("text/javascript", SCRIPT.read_bytes),
                 "/state.json": ("application/json", page.state),
                 "/picture.jpg": ("image/jpeg", page.picture),
             }.get(self.path.split("?")[0])
