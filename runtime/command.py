@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -11,10 +13,11 @@ from runtime.body import Body
 from runtime.gate import Gate
 
 # The base slows in front of things: no nearer than RANGE_STOP_M to the range sensor, and no faster
-# than RANGE_GAIN_1_S times what is left. The host tightens; the bumper in the MCU stays behind it.
+# than RANGE_GAIN_1_S times what is left; backwards, times the way that is known to be free. The host
+# tightens; the bumper in the MCU stays behind it.
 RANGE_STOP_M = 0.14
 RANGE_GAIN_1_S = 1.3
-REVERSE_MAX_M_S = 0.3  # nothing looks behind
+REVERSE_MAX_M_S = 0.3
 
 
 class Command:
@@ -50,8 +53,17 @@ class Command:
         self._gate.start(self.target)
         self.sent[:] = 0
 
-    def aim(self, action: npt.NDArray[np.float32], cap_m_s: float) -> None:
-        """Action (A,) in [-1, 1] to targets; the base goes no faster than the cap."""
+    def aim(
+        self,
+        action: npt.NDArray[np.float32],
+        cap_m_s: float,
+        behind_m: Callable[[], float] | None = None,
+    ) -> None:
+        """Action (A,) in [-1, 1] to targets; the base goes no faster than the cap.
+
+        `behind_m` is asked where it would go backwards: the way that is known to be free. None: a
+        person drives, and looks.
+        """
         joints = self._layout.joints
         fastest = max(
             (
@@ -62,7 +74,7 @@ class Command:
             default=0.0,
         )
         slow = cap_m_s / fastest if fastest > cap_m_s else 1.0
-        back_off = self._back_off_rad_s(action, slow)
+        back_off = self._back_off_rad_s(action, slow, behind_m)
         for a, joint in zip(action, joints, strict=True):
             i = joint.index
             rate = float(a) * joint.velocity_max_rad_s
@@ -71,7 +83,12 @@ class Command:
             else:
                 self.target[i] = round((rate * slow - back_off) / self._scale[i])
 
-    def _back_off_rad_s(self, action: npt.NDArray[np.float32], slow: float) -> float:
+    def _back_off_rad_s(
+        self,
+        action: npt.NDArray[np.float32],
+        slow: float,
+        behind_m: Callable[[], float] | None,
+    ) -> float:
         """What both wheels give up: ahead for what the range sensor sees, backwards for what it cannot.
 
         Turning stays as it was wanted: the robot may turn away from what it must not touch.
@@ -85,7 +102,10 @@ class Command:
             return 0.0
         mean = sum(rates) / len(rates)
         if mean < 0:
-            return min(0.0, mean + REVERSE_MAX_M_S / self._radius_m)
+            back_m_s = REVERSE_MAX_M_S
+            if behind_m is not None:
+                back_m_s = min(back_m_s, behind_m() * RANGE_GAIN_1_S)
+            return min(0.0, mean + back_m_s / self._radius_m)
         range_m = float(self._link.sensors[0]["range_m"])
         if not np.isfinite(range_m):
             return 0.0

@@ -26,7 +26,9 @@ from runtime.events import Event
 from runtime.gestures import Gestures
 from runtime.inputs import Inputs
 from runtime.modes import MOVING, Mode, next_mode
+from runtime.odometry import WheelGeometry
 from runtime.skills import SKILLS
+from runtime.trail import Trail
 
 SLOW_FACTOR = 0.5  # of the speed cap while a SLOW event is active
 STATUS_EVERY = 5  # ticks
@@ -79,6 +81,9 @@ class Controller:
         )  # fmt: skip
         self._driver = Driver(body, layout, policy, self._inputs)
         self._command = Command(body, layout, link)
+        self._trail = Trail(
+            WheelGeometry.drawn(body.geometry)
+        )  # some metres: as drawn is near enough
         self._corrections = Corrections(self._sensors_out.record, config.imu)
         self._sensors_seq = 0
 
@@ -129,6 +134,7 @@ class Controller:
         self._corrections.apply()
         self._sensors_out.publish(int(sensors["t_ns"]))
         self._driver.sense(self._sensors_out.record)
+        self._trail.sense(self._sensors_out.record)
         return True
 
     def _change_mode(self, now_ns: int) -> None:
@@ -176,7 +182,8 @@ class Controller:
     def _send(self, now_ns: int) -> bool:
         # with bad numbers the last target stands for this period; from the next on BAD_NUMBERS holds
         if self._driver.finite:
-            self._command.aim(self._driver.action, self._speed_cap())
+            behind_m = None if self.mode is Mode.TELEOP else self._trail.behind_m
+            self._command.aim(self._driver.action, self._speed_cap(), behind_m)
         sent = self._command.send(now_ns)
         self.commands += int(sent)
         return sent

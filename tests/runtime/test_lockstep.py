@@ -157,7 +157,16 @@ def test_the_base_stops_in_front_of_what_its_range_sensor_sees() -> None:
     assert run.controller.mode is Mode.ACTIVE
 
 
-def test_backwards_it_is_slow_for_nothing_looks_behind() -> None:
+def test_backwards_the_policy_goes_nowhere_that_it_has_not_been() -> None:
     run = make(seed=5, policy=Backward())
-    wheels = run.run(1.5).records["truth"]["wheel_rad_s"]
+    truth = run.run(2.5).records["truth"]
+    assert (truth["wheel_rad_s"] * 0.075).min() > -0.05
+    assert np.hypot(truth["x_m"] - truth["x_m"][0], truth["y_m"] - truth["y_m"][0]).max() < 0.05
+
+
+def test_a_person_may_drive_it_backwards_and_slowly() -> None:
+    run = make(settings={"skill": "idle"})
+    for k in range(40):
+        press(run, 3_000 * MS + k * 50 * MS, hold=1, forward=-1.0, drive_seq=k + 1)
+    wheels = run.run(5.0).records["truth"]["wheel_rad_s"]
     assert -0.33 / 0.075 < wheels.min() < -0.27 / 0.075
