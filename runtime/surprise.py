@@ -4,7 +4,8 @@ Each channel has its own threshold (set on data, in the bundle's manifest), its 
 only slip, lift and a frozen or dark camera may hold the robot, all others lower speed caps.
 
 What the body's own senses say is smoothed: a hand that pushes is little against the noise of one
-frame, and much against that of several.
+frame, and much against that of several. How the wheels run is measured against how they lately ran:
+on a rough floor all of it is more, and an ice patch no less.
 """
 
 from __future__ import annotations
@@ -34,6 +35,11 @@ FRAMES = {
 }  # fmt: skip
 # Share of the newest frame in the running mean of a channel (EWMA: Roberts 1959); others have none.
 SMOOTHED = {"imu_error": 0.4, "odometry": 0.4, "drive": 0.4, "vibration": 0.4}
+# Channels told against their own running mean: it follows slowly, so that what goes on for seconds
+# still stands out, and is bounded, so that nothing that goes on for minutes becomes usual.
+RELATIVE = ("drive", "vibration")
+USUAL_FRAMES = 60  # of the running mean: 3 s
+USUAL_STEP, USUAL_MOST = 1.5, 4.0  # a frame counts as this many times the mean; times the typical
 # Channels that are yes or no: their level is no matter of training data.
 FLAGS = {"frozen": 0.5, "dark": 0.5}
 
@@ -54,6 +60,30 @@ class Smoother:
         value[:] = self._mean
 
 
+class Usual:
+    """How much of each channel a frame was by the standard of a typical floor.
+
+    A constant false-alarm rate needs a level that goes with the noise around it (cell averaging:
+    Finn and Johnson 1968); here the noise before it.
+    """
+
+    def __init__(self, thresholds: Mapping[str, Threshold]) -> None:
+        typical = [thresholds[c].typical if c in RELATIVE and c in thresholds else 0.0 for c in SURPRISE_CHANNELS]  # fmt: skip
+        self._index = np.flatnonzero(np.array(typical) > 0)
+        self._typical = np.array(typical, np.float32)[self._index]
+        self._mean = self._typical.copy()
+
+    def step(self, value: Float32) -> Float32:
+        """Values (C,) over how much rougher than typical it lately was, 1 to `USUAL_MOST`."""
+        out: Float32 = value.copy()
+        now = value[self._index]
+        out[self._index] = now / np.clip(self._mean / self._typical, 1.0, USUAL_MOST)
+        counted = np.minimum(now, USUAL_STEP * np.maximum(self._mean, self._typical))
+        more = (counted - self._mean) / np.float32(USUAL_FRAMES)
+        self._mean += np.where(np.isfinite(now), more, 0)
+        return out
+
+
 class SurpriseMonitor:
     """Counts how long each channel has been above its threshold."""
 
@@ -69,10 +99,11 @@ class SurpriseMonitor:
             [thresholds[c].frames if c in thresholds else FRAMES[c] for c in SURPRISE_CHANNELS]
         )
         self._run = np.zeros(len(SURPRISE_CHANNELS), np.int64)
+        self._usual = Usual(thresholds)
 
     def step(self, value: Float32) -> int:
         """Bit mask of the channels in alarm; NaN means the channel is silent (no source)."""
-        over = value > self._limit
+        over = self._usual.step(value) > self._limit
         self._run = np.where(over, self._run + 1, 0)
         mask = 0
         for i in np.flatnonzero(self._run >= self._need):

@@ -9,8 +9,10 @@ from runtime.surprise import (
     FRAMES,
     SMOOTHED,
     SURPRISE_CHANNELS,
+    USUAL_MOST,
     Smoother,
     SurpriseMonitor,
+    Usual,
 )
 
 PATIENCE = {c: 2 + i for i, c in enumerate(SURPRISE_CHANNELS)}
@@ -91,3 +93,40 @@ def test_a_smoothed_channel_without_a_source_is_silent_and_then_begins_anew() ->
     now = value(odometry=0.5)
     smoother.step(now)
     assert now[at] == pytest.approx(0.5)
+
+
+ROUGH = {"vibration": Threshold(typical=1.0, event=5.0, frames=1)}
+AT = SURPRISE_CHANNELS.index("vibration")
+
+
+def test_on_a_rough_floor_as_much_again_is_needed() -> None:
+    smooth, rough = SurpriseMonitor(ROUGH), SurpriseMonitor(ROUGH)
+    for _ in range(200):
+        assert smooth.step(value(vibration=1.0)) == 0
+        assert rough.step(value(vibration=2.0)) == 0
+    assert smooth.step(value(vibration=6.0)) == 1 << AT
+    assert rough.step(value(vibration=6.0)) == 0
+    assert rough.step(value(vibration=12.0)) == 1 << AT
+
+
+def test_a_smooth_floor_makes_no_channel_keener_than_its_level() -> None:
+    usual = Usual(ROUGH)
+    for _ in range(400):
+        assert usual.step(value(vibration=0.1))[AT] == pytest.approx(0.1)
+
+
+def test_what_lasts_a_second_is_told_to_its_end_and_nothing_extreme_becomes_usual() -> None:
+    monitor = SurpriseMonitor(ROUGH)
+    for _ in range(20):
+        assert monitor.step(value(vibration=12.0)) == 1 << AT
+    usual = Usual(ROUGH)
+    for _ in range(10_000):
+        told = usual.step(value(vibration=40.0))[AT]
+    assert told == pytest.approx(40.0 / USUAL_MOST)
+
+
+def test_a_sensor_that_is_silent_or_broken_leaves_what_is_usual() -> None:
+    usual = Usual(ROUGH)
+    for level in (np.nan, np.inf, -np.inf):
+        usual.step(value(vibration=level))
+    assert usual.step(value(vibration=2.0))[AT] == pytest.approx(2.0, rel=0.02)

@@ -1,7 +1,7 @@
 """Surprise, by a paired protocol: half a second of something odd against the same episode's quiet.
 
-Negatives are frames 20 to 80 of the same episode, so that a scene cannot pass for an event; "none"
-is an episode in which nothing happens and must come out at a half; where the robot touches something
+Negatives are the three seconds before, of the same episode, so that neither a scene nor its beginning
+can pass for an event; "none" is an episode in which nothing happens and must come out at a half; where the robot touches something
 before, that is an event too, and the episode is left out and counted. Baselines without a model:
 difference of two frames, energy of the IMU.
 """
@@ -16,14 +16,14 @@ import numpy.typing as npt
 
 from models.manifest import Threshold
 from models.world import World
-from runtime.surprise import FLAGS, SURPRISE_CHANNELS, SurpriseMonitor
+from runtime.surprise import FLAGS, SURPRISE_CHANNELS, SurpriseMonitor, Usual
 from tools.compose import open_policy, open_world, prepare
 from tools.evaluate.episodes import Episode, scene, settings_of
 from tools.lockstep_run import LockstepRun, Overrides
 
 Floats = npt.NDArray[np.float64]
 EVENTS = ("none", "lift", "push", "slip", "cover", "freeze", "gyro_bias")
-QUIET = (20, 80)  # frames that are the negatives
+QUIET = (30, 90)  # frames that are the negatives
 START = 90  # the frame after which it happens
 LAST = 10  # frames it lasts
 WINDOW = 12
@@ -103,7 +103,7 @@ def scores(rows: list[dict[str, Any]], thresholds: dict[str, Threshold]) -> dict
     out: dict[str, list[Floats]] = {}
     for row in rows:
         values = np.array([[np.nan if v is None else v for v in r] for r in row["values"]], float)
-        values = np.nan_to_num(values, nan=0.0)
+        values = told(np.nan_to_num(values, nan=0.0), thresholds)
         level = np.array([FLAGS.get(c) or thresholds[c].event for c in SURPRISE_CHANNELS])
         usual = np.array([0.0 if c in FLAGS else thresholds[c].typical for c in SURPRISE_CHANNELS])
         for i, name in enumerate(SURPRISE_CHANNELS):
@@ -111,6 +111,13 @@ def scores(rows: list[dict[str, Any]], thresholds: dict[str, Threshold]) -> dict
         out.setdefault("all", []).append(((values - usual) / (level - usual)).max(1))
         for name in ("difference", "energy"):
             out.setdefault(f"raw_{name}", []).append(np.array(row[name], float))
+    return out
+
+
+def told(values: Floats, thresholds: dict[str, Threshold]) -> Floats:
+    """(T,C) values as the monitor compares them with its levels."""
+    usual = Usual(thresholds)
+    out: Floats = np.array([usual.step(v) for v in values.astype(np.float32)], float)
     return out
 
 

@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.manifest import Threshold
 from runtime.surprise import FLAGS, FRAMES, SURPRISE_CHANNELS
 from tools.compose import open_policy, open_world, prepare
 from tools.evaluate.episodes import Episode, scene, settings_of
+from tools.evaluate.surprise import told
 from tools.lockstep_run import LockstepRun, Overrides
 from tools.train.pool import Pool
 from tools.twin.twin import Twin
@@ -68,9 +70,15 @@ def measure(
 
 
 def thresholds(episodes: list[Floats]) -> dict[str, dict[str, Any]]:
-    """Typical level (median) and alarm level per channel, from (T,C) values of each episode."""
+    """Typical level (median) and alarm level per channel, from (T,C) values of each episode.
+
+    The alarm level is one of what the monitor compares with it: told against what is usual.
+    """
     free = [c for c in SURPRISE_CHANNELS if c not in FLAGS]
     out: dict[str, dict[str, Any]] = {}
+    median = np.nanmedian(np.concatenate(episodes), 0)
+    typical = {c: Threshold(float(median[SURPRISE_CHANNELS.index(c)]), np.inf, 1) for c in free}
+    episodes = [told(e, typical) for e in episodes]
     for i, name in enumerate(SURPRISE_CHANNELS):
         frames = FRAMES[name]
         if name in FLAGS:
@@ -78,9 +86,8 @@ def thresholds(episodes: list[Floats]) -> dict[str, dict[str, Any]]:
             continue
         columns = [e[:, i][np.isfinite(e[:, i])] for e in episodes]
         held = np.concatenate([_least(c, frames) for c in columns if len(c) >= frames])
-        everything = np.concatenate(columns)
         level = tail_level(held, FRAME_S / (ALARM_EVERY_S * len(free)))
-        out[name] = {"typical": float(np.median(everything)), "event": level, "frames": frames}
+        out[name] = {"typical": typical[name].typical, "event": level, "frames": frames}
     return out
 
 
