@@ -18,9 +18,11 @@ import numpy.typing as npt
 from calibration.camera import Lens
 from calibration.errors import RecordError
 from calibration.imu_map import ImuMap, imu_map
+from calibration.joint_map import joint_maps
 from calibration.store import Record, lens_of, read_record, record_path
 from calibration.verdict import Level
-from runtime.body import Geometry
+from runtime.body import Body
+from runtime.drives import Drives, drives_of
 from runtime.odometry import WheelGeometry
 from tools.calibrate.table import TOOLS, age_of
 
@@ -44,6 +46,7 @@ class InForce:
     drive_delay_ns: int | None = None  # from sending to turning wheels
     imu: ImuMap | None = None
     wheels: WheelGeometry | None = None
+    drives: Drives | None = None  # how joints answer their commands
     used: dict[str, str] = field(default_factory=dict)  # kind: date and hash, for a log
     doubts: list[str] = field(default_factory=list)
     holds: bool = True  # no record that is there was refused
@@ -98,14 +101,17 @@ class Shelf:
             self.found.doubts.append(f"no {kind} of {serial} (there are: {', '.join(others)}); run `companion calibrate robot`")  # fmt: skip
 
 
-def in_force(folder: Path, camera: str, board: str, geometry: Geometry, wall_ns: int) -> InForce:
+def in_force(folder: Path, camera: str, board: str, body: Body, wall_ns: int) -> InForce:
     """Read what is installed for this camera and this board; an empty serial asks for nothing."""
     shelf = Shelf(folder, camera, board, wall_ns)
     found = shelf.found
     found.lens = shelf.taken(shelf.record("camera"), lens_of)
     found.drawn_from_camera = shelf.taken(shelf.record("head"), lambda r: _camera_turn(r.result))
     found.wheels = shelf.taken(
-        shelf.record("wheels"), lambda r: WheelGeometry.calibrated(geometry, r.result)
+        shelf.record("wheels"), lambda r: WheelGeometry.calibrated(body.geometry, r.result)
+    )
+    found.drives = shelf.taken(
+        shelf.record("motor"), lambda r: drives_of(body, joint_maps(r.result))
     )
     mounted = shelf.record("cam-imu")
     offset_s = shelf.taken(mounted, lambda r: _offset_s(r.result, board))
