@@ -132,7 +132,7 @@ def _imu(shelf: Shelf, mounted: Record | None) -> ImuMap | None:
     if multi is not None and still is not None and still.date < multi.date:
         still = None
     last = still or multi or mounted
-    if mounted is not None and (mounted.result.get("gyro_axes") == "imu-multi") != (multi is not None):  # fmt: skip
+    if mounted is not None and not same_axes(mounted.result, multi is not None):
         shelf.refuse(f"cam-imu of {mounted.serial} was solved {'without' if multi else 'with'} an imu-multi calibration, and there is {'one' if multi else 'none'} in force; solve cam-imu again")  # fmt: skip
         return None
     found = shelf.taken(last, lambda _: imu_map(_result(multi), _result(still), _result(mounted)))
@@ -141,6 +141,16 @@ def _imu(shelf: Shelf, mounted: Record | None) -> ImuMap | None:
             if record is not None:
                 shelf.found.used[record.kind] = f"{record.date} {record.inputs_sha256[:8]}".strip()
     return found
+
+
+def same_axes(mounted: Mapping[str, Any], has_multi: bool) -> bool:
+    """Whether a `cam-imu` was solved in the axes that the IMU has by now: an `imu-multi`'s, or its own."""
+    return bool((mounted.get("gyro_axes") == "imu-multi") == has_multi)
+
+
+def goes_with(mounted: Mapping[str, Any], board: str, has_multi: bool) -> bool:
+    """Whether a `cam-imu` is of this board, and in its axes: else it is to be solved again."""
+    return mounted.get("imu_serial") == board and same_axes(mounted, has_multi)
 
 
 def _result(record: Record | None) -> Mapping[str, Any] | None:

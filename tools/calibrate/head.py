@@ -17,7 +17,7 @@ from calibration.bundle_adjustment import View
 from calibration.corners import detect
 from calibration.errors import DataError
 from calibration.head import Chain, Head, Pose, judge_head, solve_head
-from calibration.store import lens_of, read_record
+from calibration.store import lens_of, read_record, record_path
 from calibration.verdict import judged
 from firmware_bridge.protocol import Mode
 from runtime.body import Body, load_body
@@ -118,6 +118,7 @@ def add_solve(parser: argparse.ArgumentParser) -> None:
         metavar="F.json",
         help="the lens: what `camera solve --out` wrote (default: the installed one; a twin's own)",
     )
+    add("--folder", type=Path, metavar="DIR", help="where calibrations lie (default: this robot's)")
     add_output(parser)  # fmt: skip
 
 
@@ -126,7 +127,7 @@ def solve(args: argparse.Namespace) -> int:
     check_output(args)
     about, poses, size = read_poses(args.record)
     body = load_body(about.get("body", "companion"))
-    model, lens = lens_parameters(args.calibration, about["serial"], body, size)
+    model, lens = lens_parameters(args.calibration, about["serial"], body, size, args.folder)
     fit = solve_head(poses, chain_of(body), model, lens)
     verdict = judged("head", result_of(fit), quality_of(fit), judge_head(fit), digest(sorted(args.record.glob("*.png"))), about["serial"])  # fmt: skip
     return finish(args, verdict, lambda: Page("Camera on the head", _plots(poses, fit), inputs=[str(args.record)]))  # fmt: skip
@@ -161,9 +162,16 @@ def read_poses(folder: Path) -> tuple[dict[str, str], list[Pose], tuple[int, int
 
 
 def lens_parameters(
-    file: Path | None, serial: str, body: Body, size: tuple[int, int]
+    file: Path | None,
+    serial: str,
+    body: Body,
+    size: tuple[int, int],
+    folder: Path | None = None,
 ) -> tuple[str, npt.NDArray[np.float64]]:
-    """Model and parameters of the lens the pictures were taken with."""
+    """Model and parameters of the lens the pictures were taken with.
+
+    Out of `file`, or as installed in `folder` (None: this robot's). A twin that has none there knows its own.
+    """
     if file is not None:
         verdict = read_verdict(file)
         result = verdict.result
@@ -172,12 +180,14 @@ def lens_parameters(
         k, d, sized = result["camera_matrix"], result["distortion"], tuple(result["image_size"])
         model = str(result["model"])
     else:
-        if serial.startswith("twin-") and serial[5:].isdecimal():
+        here = folder or calibration_folder()
+        installed = folder is not None and record_path(here, serial, "camera").is_file()
+        if not installed and serial.startswith("twin-") and serial[5:].isdecimal():
             from tools.twin.specimen import lens_of as twin_lens
 
             lens: Any = twin_lens(body, int(serial[5:]))
         else:
-            lens = lens_of(read_record(calibration_folder(), serial))
+            lens = lens_of(read_record(here, serial))
         p = lens.pinhole
         k, d, sized = [[p.fx, 0, p.cx], [0, p.fy, p.cy]], lens.distortion, (p.width, p.height)
         model = "pinhole" if len(d) == 5 else "fisheye"
