@@ -215,9 +215,9 @@ def _loss(joint: Joint) -> str:
 
 
 def _quality(joints: list[Joint]) -> dict[str, Any]:
-    travel = [100 * abs((j.travel[1] - j.travel[0]) / (j.commanded[1] - j.commanded[0]) - 1) for j in joints]  # fmt: skip
+    travel = [100 * abs((j.travel[1] - j.travel[0]) / (j.commanded[1] - j.commanded[0]) - 1) for j in joints if not j.is_rate]  # fmt: skip
     return {
-        "travel_error_percent": max(travel, default=0.0),
+        **({"travel_error_percent": max(travel)} if travel else {}),
         "residual": {j.name: j.residual for j in joints},
         "halves_delay_ms": {j.name: 1e3 * j.halves_delay_s for j in joints},
         "current_max_a": {j.name: j.current_max_a for j in joints},
