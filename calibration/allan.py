@@ -8,6 +8,7 @@ sensors with a filter inside.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,7 @@ SLOPE_WIDTH = 2  # points on each side that a local slope is fitted through
 SLOPE_BAND = 0.1
 FLOOR_FACTOR = 0.664  # of the bias instability: the flat part's height, sqrt(2 ln 2 / pi)
 LEAST_FREEDOM = 6.0
+LEAST_SAMPLES = 8  # of a piece between gaps
 NEIGHBOURS = 10  # neighbouring points of a curve are alike: so many count as one
 SPANS = {"density": 3.0, "walk": 1.9}  # longest by shortest time of a slope that is believed
 
@@ -62,19 +64,41 @@ class Noise:
     reasons: dict[str, str]
 
 
-def curve(values: Floats, rate_hz: float) -> Curve:
-    """(N,) samples at rest, evenly sampled -> its overlapping Allan deviation up to N / 4 samples."""
-    count = len(values)
-    phase = np.concatenate(([0.0], np.cumsum(values - values.mean()))) / rate_hz
+def curve(values: Floats, rate_hz: float, starts: Sequence[int] = ()) -> Curve:
+    """(N,) samples at rest, evenly sampled -> its overlapping Allan deviation up to N / 4 samples.
+
+    `starts`: first samples of the pieces that follow a gap. No difference is taken across one; pieces
+    are pooled, each up to a fourth of its own length, and their degrees of freedom add up.
+    """
+    pieces = [p for p in np.split(values, starts) if len(p) >= LEAST_SAMPLES] or [values]
+    phases = [np.concatenate(([0.0], np.cumsum(p - p.mean()))) / rate_hz for p in pieces]
+    count = max(map(len, pieces))
     steps = np.unique(np.round(np.geomspace(1, count / 4, int(np.log10(count / 4) * PER_DECADE) + 1)).astype(int))  # fmt: skip
     deviations = []
     for m in steps:
-        stride = max(1, m // 256)  # neighbours that overlap almost wholly say nothing more
-        second = phase[2 * m :: stride] - 2 * phase[m : len(phase) - m : stride] + phase[: len(phase) - 2 * m : stride]  # fmt: skip
+        parts = [
+            _second(phase, int(m)) for phase in phases if m == 1 or _long_enough(phase, int(m))
+        ]
+        second = np.concatenate(parts)
         deviations.append(np.sqrt(np.mean(second**2) / 2) * rate_hz / m)
     tau_s, deviation = steps / rate_hz, np.array(deviations)
     slope = _slopes(tau_s, deviation)
-    return Curve(tau_s, deviation, _freedom(count + 1, steps, slope), slope)
+    freedom = np.zeros(len(steps))
+    for phase in phases:
+        long = np.array([m == 1 or _long_enough(phase, int(m)) for m in steps])
+        freedom[long] += _freedom(len(phase), steps[long], slope[long])
+    return Curve(tau_s, deviation, freedom, slope)
+
+
+def _long_enough(phase: Floats, m: int) -> bool:
+    return round((len(phase) - 1) / 4) >= m
+
+
+def _second(phase: Floats, m: int) -> Floats:
+    """Second differences over m samples."""
+    stride = max(1, m // 256)  # neighbours that overlap almost wholly say nothing more
+    found: Floats = phase[2 * m :: stride] - 2 * phase[m : len(phase) - m : stride] + phase[: len(phase) - 2 * m : stride]  # fmt: skip
+    return found
 
 
 def given_curve(tau_s: Floats, deviation: Floats, length_s: float | None = None) -> Curve:

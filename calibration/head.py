@@ -3,11 +3,14 @@
 The chain is base <- yaw <- pitch <- camera <- board; unknown are the camera on the head and the
 board in the base frame, fitted to all corners at once (least squares on reprojection). A pitch
 encoder's zero and the camera's own tilt look alike; they come out as one, in the mount.
+
+An encoder tells an angle by steps, and tells it alike each time that it stands there: that error does
+not average out over the poses of one angle, and goes into the covariance by the steps' size.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -26,9 +29,6 @@ HEAD_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0
 STD_M, STD_RAD = 0.003, 0.005
 HALVES_M, HALVES_RAD = 0.006, 0.0105
 HELD_OUT_PX = 0.6
-SLANTED = (
-    1.6  # corners of slanted squares are off alike in all poses, by what the twin's mounts showed
-)
 SPAN_RAD = 0.35  # 20 degrees of either axis
 
 
@@ -86,11 +86,16 @@ def mount(chain: Chain, x: Floats) -> Floats:
     return out
 
 
-def solve_head(poses: list[Pose], chain: Chain, model: str, lens: Floats) -> Head:
-    """Fit the mount and the board. DataError where there are too few views."""
+def solve_head(
+    poses: list[Pose], chain: Chain, model: str, lens: Floats, steps_rad: tuple[float, float]
+) -> Head:
+    """Fit the mount and the board; `steps_rad` of the encoders of yaw and pitch.
+
+    DataError where there are too few views.
+    """
     if len(poses) < LEAST:
         raise DataError(f"the board was seen in {len(poses)} poses of the head, {LEAST} are the least; move the board into its middle")  # fmt: skip
-    x, covariance, residuals = _fit(poses, chain, model, lens)
+    x, covariance, residuals = _fit(poses, chain, model, lens, steps_rad)
     halves = [_fit(poses[k::2], chain, model, lens)[0] for k in (0, 1)] if len(poses) >= 2 * LEAST else None  # fmt: skip
     apart = (np.inf, np.inf)
     if halves is not None:
@@ -102,7 +107,10 @@ def solve_head(poses: list[Pose], chain: Chain, model: str, lens: Floats) -> Hea
     )  # fmt: skip
 
 
-def _fit(poses: list[Pose], chain: Chain, model: str, lens: Floats) -> tuple[Floats, Floats, list[Floats]]:  # fmt: skip
+def _fit(
+    poses: list[Pose], chain: Chain, model: str, lens: Floats,
+    steps_rad: tuple[float, float] = (0.0, 0.0),
+) -> tuple[Floats, Floats, list[Floats]]:  # fmt: skip
     """Parameters (12,): mount, board; covariance; residuals of each view [px]."""
     first = poses[0]
     seen = _matrix(locate(model, lens, first.view))
@@ -116,7 +124,28 @@ def _fit(poses: list[Pose], chain: Chain, model: str, lens: Floats) -> tuple[Flo
     plain = inverse * scale
     robust = inverse @ _meat(poses, found.jac, residuals) @ inverse
     factor = max(1.0, float(np.trace(robust[:6, :6]) / max(np.trace(plain[:6, :6]), 1e-30)))
-    return found.x, plain * factor * SLANTED**2, residuals
+    by_reading = inverse @ found.jac.T @ _by_readings(found.x, poses, chain, model, lens, steps_rad)
+    return found.x, plain * factor + by_reading @ by_reading.T, residuals
+
+
+def _by_readings(x: Floats, poses: list[Pose], chain: Chain, model: str, lens: Floats, steps_rad: tuple[float, float]) -> Floats:  # fmt: skip
+    """(2K, R) how far all residuals [px] move by one std of each reading: of a step, uniform in it."""
+    before = np.concatenate([r.ravel() for r in _errors(x, poses, chain, model, lens)])
+    out = []
+    for axis, step in enumerate(steps_rad):
+        if step <= 0:
+            continue
+        told = np.round([(p.yaw_rad, p.pitch_rad)[axis] / step for p in poses])
+        for one in np.unique(told):
+            turned = [_turned(p, axis, step / np.sqrt(12)) if t == one else p for p, t in zip(poses, told, strict=True)]  # fmt: skip
+            after = np.concatenate([r.ravel() for r in _errors(x, turned, chain, model, lens)])
+            out.append(after - before)
+    return np.stack(out, 1) if out else np.zeros((len(before), 1))
+
+
+def _turned(pose: Pose, axis: int, by_rad: float) -> Pose:
+    yaw, pitch = (by_rad, 0.0) if axis == 0 else (0.0, by_rad)
+    return replace(pose, yaw_rad=pose.yaw_rad + yaw, pitch_rad=pose.pitch_rad + pitch)
 
 
 def _meat(poses: list[Pose], jac: Floats, residuals: list[Floats]) -> Floats:

@@ -1,7 +1,9 @@
-"""A joint's answer to commands: direction, gain, delay, hysteresis, travel, from sweeps both ways.
+"""A joint's answer to commands: direction, gain, delay, hysteresis or friction, travel, from sweeps both ways.
 
 Sweeps at several speeds tell a delay (grows with speed) from hysteresis (does not). Linear least
-squares: measured = offset + gain * command - gain * delay * d(command)/dt - hysteresis/2 * sign.
+squares: measured = offset + gain * command - gain * delay * d(command)/dt - last, where `last` is
+hysteresis/2 * sign(d(command)/dt) of a position, and friction * sign(command) of a rate: a speed loop
+without an integrator droops by dry friction over its gain, whichever way and however fast it turns.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from calibration.verdict import Finding, Level
 Floats = npt.NDArray[np.float64]
 LEAST = 100  # samples
 MOVING = 0.05  # of the largest command rate: slower is standing, which tells nothing of delays
-GAIN_OFF, RATE_GAIN_OFF, TRAVEL_OFF = 0.02, 0.05, 0.02  # a speed loop droops under friction
+GAIN_OFF, RATE_GAIN_OFF, TRAVEL_OFF = 0.02, 0.05, 0.02  # a speed loop droops under load
+STICKING_RAD_S = 0.2  # a wheel that is commanded slower may stand
+FRICTION_RAD_S = 0.3  # a wheel that loses more turns hard
 BLOCKS = 12
 SETTLE_S = 0.3
 DELAY_STD_S, DELAY_MAX_S = 0.01, 0.25
@@ -46,7 +50,7 @@ class Sweep:
 
 @dataclass(frozen=True, slots=True)
 class Joint:
-    """What a sweep tells; stds of gain, delay [s], hysteresis, offset."""
+    """What a sweep tells; stds of gain, delay [s], hysteresis or friction, offset."""
 
     name: str
     gain: float
@@ -60,6 +64,8 @@ class Joint:
     current_max_a: float
     residual: float
     halves_delay_s: float
+    is_rate: bool = False  # a wheel: speeds, not angles
+    friction_rad_s: float = 0.0  # of a wheel: the rate it loses either way
 
 
 def solve_motor(sweep: Sweep) -> Joint:
@@ -68,6 +74,8 @@ def solve_motor(sweep: Sweep) -> Joint:
         raise DataError(f"{sweep.name}: {len(sweep.t_s)} samples, at least {LEAST}; sweep longer")
     rate = np.gradient(sweep.command, sweep.t_s)
     moving = (np.abs(rate) > MOVING * float(np.abs(rate).max())) & _settled(sweep.t_s, rate)
+    if sweep.is_rate:
+        moving &= np.abs(sweep.command) > STICKING_RAD_S
     if moving.sum() < LEAST:
         raise DataError(f"{sweep.name}: the command hardly moves; sweep both ways")
     x, covariance, residual = _fit(sweep, rate, moving)
@@ -82,11 +90,11 @@ def solve_motor(sweep: Sweep) -> Joint:
     spread = np.sqrt(np.maximum(np.diag(covariance), 0))
     speed = np.gradient(sweep.answer, sweep.t_s)
     return Joint(
-        sweep.name, gain, delay, float(-2 * x[3]), float(x[0]),
-        (float(spread[1]), std_delay, float(2 * spread[3]), float(spread[0])),
+        sweep.name, gain, delay, 0.0 if sweep.is_rate else float(-2 * x[3]), float(x[0]),
+        (float(spread[1]), std_delay, float(spread[3]) * (1 if sweep.is_rate else 2), float(spread[0])),
         sweep.travel, (float(sweep.command.min()), float(sweep.command.max())),
         float(np.percentile(np.abs(speed), 99)), float(np.abs(sweep.current_a).max()), residual,
-        float(abs(delays[0] - delays[1])),
+        float(abs(delays[0] - delays[1])), sweep.is_rate, float(-x[3]) if sweep.is_rate else 0.0,
     )  # fmt: skip
 
 
@@ -105,7 +113,8 @@ def _only(moving: npt.NDArray[np.bool_], part: npt.NDArray[np.int64]) -> npt.NDA
 
 def _fit(sweep: Sweep, rate: Floats, moving: npt.NDArray[np.bool_]) -> tuple[Floats, Floats, float]:
     """Coefficients (4,), their covariance, residual RMS; neighbours in time err alike (Newey & West 1987)."""
-    a = np.stack([np.ones_like(rate), sweep.command, rate, np.sign(rate)], 1)[moving]
+    way = np.sign(sweep.command if sweep.is_rate else rate)
+    a = np.stack([np.ones_like(rate), sweep.command, rate, way], 1)[moving]
     y = sweep.answer[moving]
     x = np.linalg.lstsq(a, y, rcond=None)[0]
     r = y - a @ x
@@ -142,4 +151,6 @@ def judge_motor(sweep: Sweep, joint: Joint | None) -> list[Finding]:
         out.append(Finding("MARGINAL", f"{joint.name} answers after {joint.delay_s * 1e3:.0f} ± {joint.std[1] * 1e3:.0f} ms", "run it again without load; a loose mount swings"))  # fmt: skip
     if abs(joint.hysteresis) > HYSTERESIS_SHARE * span:
         out.append(Finding("MARGINAL", f"{joint.name} has {joint.hysteresis:.3f} of play", "tighten its horn or gear"))  # fmt: skip
+    if abs(joint.friction_rad_s) > FRICTION_RAD_S:
+        out.append(Finding("MARGINAL", f"{joint.name} loses {joint.friction_rad_s:.2f} rad/s to friction", "see what rubs: hair on its axle, a bearing, a tyre at the cover"))  # fmt: skip
     return out

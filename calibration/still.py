@@ -17,6 +17,7 @@ LEAST_S = 10.0
 LINE_TIMES = 8.0  # a line stands so many times above its surroundings
 LINE_SHARE = 0.05  # and holds so much of the variance
 BLOCK_S = 0.5
+GAP_PERIODS = 5.0  # a longer step is a gap
 MOVED_SPREAD = 3.0  # times the typical spread of a block
 MOVED_SIGMA = 8.0
 STEP_BLOCKS = 5  # level before against level after
@@ -42,30 +43,45 @@ class Still:
     noise: tuple[Noise, ...]
     lines: tuple[Line | None, ...]
     moved_s: tuple[float, ...]  # when it moved
+    longest_s: float  # of the pieces between gaps
     frequency_hz: Floats
     density: Floats  # (F, 3) amplitude spectral density, unit/sqrt(Hz)
 
 
 def solve(t_s: Floats, xyz: Floats) -> Still:
-    """(N,) [s], (N, 3) of one sensor at rest, any unit; DataError where it is too short."""
+    """(N,) [s], (N, 3) of one sensor at rest, any unit; DataError where it is too short.
+
+    A gap (cut power, an exchanged cable) parts it into pieces: their rate, noise and movement are their own.
+    """
     length_s = float(t_s[-1] - t_s[0])
     if length_s < LEAST_S:
         raise DataError(
             f"{length_s:.1f} s recorded, at least {LEAST_S:.0f} s at rest needed (60 s wanted)"
         )
-    rate_hz = (len(t_s) - 1) / length_s
-    curves = tuple(curve(axis, rate_hz) for axis in xyz.T)
+    starts = piece_starts(t_s)
+    inside = np.delete(np.diff(t_s), starts - 1)
+    length_s = length_s if not len(starts) else float(inside.sum())
+    rate_hz = (len(t_s) - 1 - len(starts)) / length_s
+    curves = tuple(curve(axis, rate_hz, starts.tolist()) for axis in xyz.T)
     frequency_hz, power = welch(
         xyz, rate_hz, nperseg=min(len(xyz), max(256, int(4 * rate_hz))), axis=0
     )
     read = tuple(noise(c) for c in curves)
+    pieces = [(t, x) for t, x in zip(np.split(t_s, starts), np.split(xyz, starts), strict=True) if len(t) > 1]  # fmt: skip
     bias_std = np.array([_mean_std(c, n, length_s) for c, n in zip(curves, read, strict=True)])
     return Still(
         bias=xyz.mean(axis=0), bias_std=bias_std, spread=xyz.std(axis=0, ddof=1), curves=curves,
         noise=read,
         lines=tuple(line(frequency_hz, p) for p in power.T),
-        moved_s=moved(t_s, xyz), frequency_hz=frequency_hz, density=np.sqrt(power),
+        moved_s=tuple(m for t, x in pieces for m in moved(t, x)),
+        longest_s=max(float(t[-1] - t[0]) for t, _ in pieces), frequency_hz=frequency_hz, density=np.sqrt(power),
     )  # fmt: skip
+
+
+def piece_starts(t_s: Floats) -> npt.NDArray[np.int64]:
+    """Indices of the first sample after each gap."""
+    steps = np.diff(t_s)
+    return np.flatnonzero(steps > GAP_PERIODS * np.median(steps)) + 1
 
 
 def _mean_std(found: Curve, read: Noise, length_s: float) -> float:

@@ -1,4 +1,4 @@
-"""What goes out: action -> targets with the speed cap -> gate -> MOTION, and what was really sent."""
+"""What goes out: action -> targets with the speed cap -> gate -> drives -> MOTION, and what was really sent."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from firmware_bridge.link import Link
 from models.layout import Layout
 from runtime.body import Body
+from runtime.drives import Drives
 from runtime.gate import Gate
 
 # The base slows in front of things: no nearer than RANGE_STOP_M to the range sensor, and no faster
@@ -21,12 +22,13 @@ REVERSE_MAX_M_S = 0.3
 
 
 class Command:
-    """Targets in wire counts, one per joint of the body."""
+    """Targets in counts of the joints' own angles and rates, one per joint of the body."""
 
-    def __init__(self, body: Body, layout: Layout, link: Link) -> None:
+    def __init__(self, body: Body, layout: Layout, link: Link, drives: Drives) -> None:
         n = len(body.joint)
         self._layout, self._link = layout, link
-        self._gate = Gate(body.limit_table())
+        self._drives = drives
+        self._gate = Gate(drives.table)
         self._dt_s = 1 / body.control_hz
         self._radius_m = body.geometry.wheel_radius_m
         self._ttl_ms = body.motion.motion_ttl_ms
@@ -115,7 +117,7 @@ class Command:
     def send(self, now_ns: int) -> bool:
         """Through the gate and out; False when the link took nothing."""
         limited = self._gate.limit(self.target)
-        self._wire[:] = limited
+        self._drives.translate(limited, self._wire)
         done = self._link.send_motion(now_ns, self._wire, self._all_joints, self._ttl_ms)
         for k, joint in enumerate(self._layout.joints):
             i = joint.index

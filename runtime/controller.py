@@ -21,6 +21,7 @@ from runtime.command import Command
 from runtime.conditions import Condition
 from runtime.corrections import Corrections
 from runtime.driver import Driver
+from runtime.drives import Drives
 from runtime.event_log import EventLog
 from runtime.events import Event
 from runtime.gestures import Gestures
@@ -45,6 +46,7 @@ class ControllerConfig:
     conditions: int  # conditions decided at start (bundle, calibration, camera)
     speed_cap_m_s: float
     imu: ImuMap | None = None  # what the IMU delivers -> the base's axes; None: as delivered
+    drives: Drives | None = None  # how the joints answer their commands; None: as drawn
     doubts: tuple[str, ...] = ()  # calibrations that are there and do not count, in words
 
 
@@ -80,10 +82,10 @@ class Controller:
             config.needs_operator, self._sensors_out.row.stale_s,
         )  # fmt: skip
         self._driver = Driver(body, layout, policy, self._inputs)
-        self._command = Command(body, layout, link)
-        self._trail = Trail(
-            WheelGeometry.drawn(body.geometry)
-        )  # some metres: as drawn is near enough
+        # as drawn is near enough for some metres
+        self._trail = Trail(WheelGeometry.drawn(body.geometry))
+        drives = config.drives or Drives(body.limit_table(), {})
+        self._command = Command(body, layout, link, drives)
         self._corrections = Corrections(self._sensors_out.record, config.imu)
         self._sensors_seq = 0
 

@@ -88,6 +88,7 @@ VERBS = (
     Verb(("config", "check"), "tools.config", "check a body file and robot.toml", "check", "add_check"),
     Verb(("calibrate", "imu-multi", "record"), "tools.calibrate.imu_multi_record", "turn the robot by hand through the poses that it asks for", "record", "add_record"),
     Verb(("calibrate", "imu-multi", "solve"), "tools.calibrate.imu_multi", "scale, misalignment and bias of an IMU from still poses (factory, 8 min)"),
+    Verb(("calibrate", "imu-allan", "record"), "tools.calibrate.imu_allan_record", "log the robot's own IMU for hours at rest; goes on after a power cut", "record", "add_record"),
     Verb(("calibrate", "imu-allan", "solve"), "tools.calibrate.imu_allan", "noise densities of an IMU from hours at rest (factory)"),
     Verb(("calibrate", "imu-static", "solve"), "tools.calibrate.imu_static", "bias and noise of an IMU from a minute at rest (field, 1 min)"),
     Verb(("calibrate", "cam-imu", "record"), "tools.calibrate.cam_imu_record", "the robot turns, nods, looks around and drives before a board, and films it", "record", "add_record"),

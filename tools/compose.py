@@ -181,7 +181,7 @@ class Setup:
             return InForce()
         board = f"twin-{self.settings.seed}" if self.is_twin else self.mcu
         return in_force(
-            self.calibration_folder(), self.camera_serial(), board, self.body.geometry, wall_ns()
+            self.calibration_folder(), self.camera_serial(), board, self.body, wall_ns()
         )
 
     def lens(self) -> Lens | None:

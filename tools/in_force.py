@@ -18,9 +18,11 @@ import numpy.typing as npt
 from calibration.camera import Lens
 from calibration.errors import RecordError
 from calibration.imu_map import ImuMap, imu_map
+from calibration.joint_map import joint_maps
 from calibration.store import Record, lens_of, read_record, record_path
 from calibration.verdict import Level
-from runtime.body import Geometry
+from runtime.body import Body
+from runtime.drives import Drives, drives_of
 from runtime.odometry import WheelGeometry
 from tools.calibrate.table import TOOLS, age_of
 
@@ -44,6 +46,7 @@ class InForce:
     drive_delay_ns: int | None = None  # from sending to turning wheels
     imu: ImuMap | None = None
     wheels: WheelGeometry | None = None
+    drives: Drives | None = None  # how joints answer their commands
     used: dict[str, str] = field(default_factory=dict)  # kind: date and hash, for a log
     doubts: list[str] = field(default_factory=list)
     holds: bool = True  # no record that is there was refused
@@ -98,14 +101,17 @@ class Shelf:
             self.found.doubts.append(f"no {kind} of {serial} (there are: {', '.join(others)}); run `companion calibrate robot`")  # fmt: skip
 
 
-def in_force(folder: Path, camera: str, board: str, geometry: Geometry, wall_ns: int) -> InForce:
+def in_force(folder: Path, camera: str, board: str, body: Body, wall_ns: int) -> InForce:
     """Read what is installed for this camera and this board; an empty serial asks for nothing."""
     shelf = Shelf(folder, camera, board, wall_ns)
     found = shelf.found
     found.lens = shelf.taken(shelf.record("camera"), lens_of)
     found.drawn_from_camera = shelf.taken(shelf.record("head"), lambda r: _camera_turn(r.result))
     found.wheels = shelf.taken(
-        shelf.record("wheels"), lambda r: WheelGeometry.calibrated(geometry, r.result)
+        shelf.record("wheels"), lambda r: WheelGeometry.calibrated(body.geometry, r.result)
+    )
+    found.drives = shelf.taken(
+        shelf.record("motor"), lambda r: drives_of(body, joint_maps(r.result))
     )
     mounted = shelf.record("cam-imu")
     offset_s = shelf.taken(mounted, lambda r: _offset_s(r.result, board))
@@ -126,7 +132,7 @@ def _imu(shelf: Shelf, mounted: Record | None) -> ImuMap | None:
     if multi is not None and still is not None and still.date < multi.date:
         still = None
     last = still or multi or mounted
-    if mounted is not None and (mounted.result.get("gyro_axes") == "imu-multi") != (multi is not None):  # fmt: skip
+    if mounted is not None and not same_axes(mounted.result, multi is not None):
         shelf.refuse(f"cam-imu of {mounted.serial} was solved {'without' if multi else 'with'} an imu-multi calibration, and there is {'one' if multi else 'none'} in force; solve cam-imu again")  # fmt: skip
         return None
     found = shelf.taken(last, lambda _: imu_map(_result(multi), _result(still), _result(mounted)))
@@ -135,6 +141,16 @@ def _imu(shelf: Shelf, mounted: Record | None) -> ImuMap | None:
             if record is not None:
                 shelf.found.used[record.kind] = f"{record.date} {record.inputs_sha256[:8]}".strip()
     return found
+
+
+def same_axes(mounted: Mapping[str, Any], has_multi: bool) -> bool:
+    """Whether a `cam-imu` was solved in the axes that the IMU has by now: an `imu-multi`'s, or its own."""
+    return bool((mounted.get("gyro_axes") == "imu-multi") == has_multi)
+
+
+def goes_with(mounted: Mapping[str, Any], board: str, has_multi: bool) -> bool:
+    """Whether a `cam-imu` is of this board, and in its axes: else it is to be solved again."""
+    return mounted.get("imu_serial") == board and same_axes(mounted, has_multi)
 
 
 def _result(record: Record | None) -> Mapping[str, Any] | None:

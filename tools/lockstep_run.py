@@ -174,7 +174,7 @@ class LockstepRun:
                 auto_engage=True, needs_operator=False,
                 conditions=int(self.setup.conditions(has_policy=bool(o.policy or policy))),
                 speed_cap_m_s=self.setup.body.speed_cap_m_s,
-                imu=found.imu, doubts=tuple(found.doubts),
+                imu=found.imu, drives=found.drives, doubts=tuple(found.doubts),
             ),
             no_time_us,
         )  # fmt: skip

@@ -65,6 +65,7 @@ def controller(setup: Setup, channels: Channels, port: str, stop: StopFlag, pare
             conditions=int(setup.conditions(has_policy=policy is not None)),
             speed_cap_m_s=setup.speed_cap_m_s(),
             imu=found.imu,
+            drives=found.drives,
             doubts=tuple(found.doubts),
         ),
         now_us,

@@ -47,6 +47,10 @@ def split_off(argv: list[str]) -> tuple[str | None, list[str]]:
     return host, rest
 
 
+class Lost(RuntimeFault):
+    """The connection broke while something ran there."""
+
+
 @dataclass
 class Paths:
     """The words as the robot gets them, what to send first, what to fetch afterwards."""
@@ -151,11 +155,20 @@ def main(host: str, argv: list[str]) -> int:
 
 @contextlib.contextmanager
 def _removed(shell: Shell, folder: str) -> Iterator[None]:
+    """What was sent and written there goes, unless it could not come back: it may have taken hours."""
     try:
         yield
-    finally:
-        with contextlib.suppress(RuntimeFault):
-            shell.ask(f"rm -rf {shlex.quote(folder)}")
+    except Lost:
+        raise
+    except BaseException:
+        _remove(shell, folder)
+        raise
+    _remove(shell, folder)
+
+
+def _remove(shell: Shell, folder: str) -> None:
+    with contextlib.suppress(RuntimeFault):
+        shell.ask(f"rm -rf {shlex.quote(folder)}")
 
 
 def _there(shell: Shell, folder: str, argv: list[str], scratch: Path) -> int:
@@ -175,8 +188,9 @@ def _there(shell: Shell, folder: str, argv: list[str], scratch: Path) -> int:
             shell.ask(f"kill -INT $(cat {folder}/pid) && sleep 1")
         code = 1
     if code == SSH_FAILED:
-        raise RuntimeFault(
-            f"{shell.host}: the connection was lost; what runs there parks by itself"
+        where = "".join(f"; what it writes lies in {shell.host}:{written}, fetch it with scp" for written, _ in paths.fetch)  # fmt: skip
+        raise Lost(
+            f"{shell.host}: the connection was lost; what moves there parks by itself{where}"
         )
     if code == NOT_FOUND:
         raise RuntimeFault(f"{shell.host} has no `companion` in its PATH; install it there first")

@@ -133,3 +133,35 @@ def test_movement_and_vibration_are_named() -> None:
     assert "shakes at 23.0 Hz" in judge_lines("accel", found.lines)[0].cause
     with pytest.raises(DataError, match="at least 10 s"):
         solve(t[:500], xyz[:500])
+
+
+def test_no_difference_is_taken_across_a_gap() -> None:
+    """Hours that a power cut parted: the bias is another afterwards, and that is no noise."""
+    values = simulated(8, 7200, 1e-3)
+    starts = [len(values) // 3, len(values) // 2]
+    apart = values.copy()
+    apart[starts[0] :] += 0.05
+    apart[starts[1] :] -= 0.02
+    whole, parted = curve(values, RATE), curve(apart, RATE, starts)
+    spliced = curve(apart, RATE)
+    common = np.searchsorted(whole.tau_s, parted.tau_s[-1] * 0.3)
+    same = np.interp(np.log(whole.tau_s[:common]), np.log(parted.tau_s), parted.deviation)
+    assert same == pytest.approx(whole.deviation[:common], rel=0.25)
+    assert spliced.deviation[-1] > 5 * parted.deviation[-1]
+    assert parted.freedom[0] == pytest.approx(whole.freedom[0], rel=0.01)
+    assert parted.tau_s[-1] <= 7200 / 2 / 4 + 1
+    read = noise(parted)
+    assert read.density.low < 1e-3 < read.density.high and read.walk is None
+
+
+def test_a_gap_changes_neither_rate_nor_what_moved() -> None:
+    rng = np.random.default_rng(3)
+    xyz = rng.normal(0, 1e-3, (60_000, 3))
+    t_s = np.arange(60_000) / 100
+    whole = solve(t_s, xyz)
+    xyz[30_000:] += 0.01  # warmed up meanwhile
+    t_s[30_000:] += 500
+    found = solve(t_s, xyz)
+    assert not found.moved_s and found.longest_s == pytest.approx(300, abs=0.02)
+    assert found.curves[0].tau_s[0] == pytest.approx(whole.curves[0].tau_s[0])
+    assert found.noise[0].density.value == pytest.approx(whole.noise[0].density.value, rel=0.03)

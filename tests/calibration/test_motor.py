@@ -49,6 +49,35 @@ def test_intervals_hold_the_truth():
     assert np.mean(inside, axis=0).min() >= 0.85
 
 
+def wheel(seed=0, gain=0.99, friction=0.04, delay=0.035):
+    """Triangles both ways at two slopes, as the tool commands them."""
+    rng = np.random.default_rng(seed)
+    path, at = [], 0.0
+    for slope in (2.0, 1.0):
+        for top in (1.0, 2.0):
+            for goal in (top, -top, 0.0):
+                path += np.linspace(at, goal, round(abs(goal - at) / slope * 100) + 1)[1:].tolist()
+                at = goal
+    t, command = np.arange(len(path)) / 100, np.array(path)
+    late = np.interp(t - delay, t, command)
+    answer = gain * late - friction * np.tanh(late / 0.02) + rng.normal(0, 0.02, len(t))
+    return Sweep("wheel_left", t, command, answer, np.full(len(t), 0.05), 0.4, True)
+
+
+def test_a_wheels_friction_is_no_gain():
+    """A droop that does not grow with speed; taken for a gain it would make a fast wheel too fast."""
+    truth = np.array([0.99, 0.035, 0.04])
+    inside = []
+    for seed in range(40):
+        joint = solve_motor(wheel(seed))
+        got = np.array([joint.gain, joint.delay_s, joint.friction_rad_s])
+        assert np.abs(got - truth).max() < 0.01
+        inside.append(np.abs(got - truth) < 1.96 * np.array(joint.std[:3]))
+    assert np.mean(inside, axis=0).min() >= 0.85
+    hard = wheel(friction=0.4)
+    assert any("to friction" in f.cause for f in judge_motor(hard, solve_motor(hard)))
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [

@@ -55,8 +55,8 @@ def test_the_twin_finds_its_own_mount_and_delay(capsys, tmp_path, film) -> None:
     assert report.read_text().count("<svg") == 3
     code = companion.main(["calibrate", "cam-imu", "install", str(out), "--folder", str(tmp_path / "c")])  # fmt: skip
     assert code == 0
-    geometry, serial = load_body("companion").geometry, f"twin-{SEED}"
-    found = in_force(tmp_path / "c", serial, serial, geometry, time.time_ns())
+    body, serial = load_body("companion"), f"twin-{SEED}"
+    found = in_force(tmp_path / "c", serial, serial, body, time.time_ns())
     assert found.holds and found.imu is not None and not found.doubts
     assert found.camera_offset_ns == round(1e9 * verdict["result"]["time_offset_s"])
 

@@ -163,6 +163,8 @@ def test_the_head_tool_finds_where_the_twins_camera_sits(tmp_path, capsys, seed:
     assert code == 0, capsys.readouterr().out
     result = json.loads(out.read_text())["result"]
     made = TwinRig(BODY, seed).made
+    about = json.loads((folder / "record.json").read_text())
+    assert about["reading_step_rad"] == pytest.approx([2 * np.pi / 4096] * 2, abs=1e-4)
     assert result["camera_shift_m"] == pytest.approx(made.camera_shift_m, abs=3e-3)
     assert result["camera_turn_rad"] == pytest.approx(made.camera_turn_rad, abs=0.3 / 57.3)
     assert companion.main(["calibrate", "head", "record", "--out", str(folder)]) == 2  # not over it

@@ -1,15 +1,18 @@
 """`companion calibrate robot` on the twin: all steps, skipped when still good, resumed after trouble."""
 
 import json
+import time
 
 import pytest
 
 pytest.importorskip("mujoco")
 
-from calibration.store import read_record
+from calibration.store import Record, read_record, write_record
+from runtime.body import load_body
 from tools import companion
 from tools.calibrate import robot
 from tools.calibrate.table import TOOLS
+from tools.in_force import in_force
 
 
 def run(capsys, tmp_path, *more):
@@ -33,6 +36,7 @@ FAST = (
     "imu-static",
     "motor",
     "head",
+    "cam-imu",
     "wheels",
     "latency",
 )  # the camera's forty views take a minute
@@ -52,9 +56,31 @@ def test_a_twin_is_calibrated_proved_and_then_left_alone(
     for tool in order:  # what `status` shows of a tool is something that it measures
         quality = read_record(tmp_path / "c", "twin-3", tool).quality
         assert set(TOOLS[tool].headline) <= set(quality), tool
+    found = in_force(tmp_path / "c", "twin-3", "twin-3", load_body("companion"), time.time_ns())
+    assert found.holds and not found.doubts and set(found.used) == set(order)
     (tmp_path / "c" / "twin-3.motor.json").unlink()  # as if it had been interrupted there
     code, verdict = run(capsys, tmp_path)
     assert verdict["result"] == dict.fromkeys(order, "skipped") | {"motor": "PASS"}
+
+
+@pytest.mark.parametrize(
+    ("axes", "board", "has_multi", "good"),
+    [
+        ("delivered", "twin-3", False, True),
+        ("delivered", "twin-3", True, False),
+        ("imu-multi", "twin-3", True, True),
+        ("imu-multi", "twin-3", False, False),
+        ("delivered", "twin-4", False, False),
+    ],
+)
+def test_cam_imu_is_done_again_for_another_board_or_other_axes(
+    tmp_path, axes: str, board: str, has_multi: bool, good: bool
+) -> None:
+    """Else the loop would refuse it, and nothing would engage although every step was skipped."""
+    kinds = {"cam-imu": {"gyro_axes": axes, "imu_serial": board}, "imu-multi": {}}
+    for kind in list(kinds)[: 1 + has_multi]:
+        write_record(tmp_path, Record(kind=kind, serial="twin-3", date="2099-01-01T00:00:00Z", tool_version="0", verdict="PASS", cause="c", next="n", result=kinds[kind], quality={}))  # fmt: skip
+    assert bool(robot._still_good(tmp_path, "twin-3", "twin-3", "cam-imu")) is good
 
 
 def test_a_step_that_fails_ends_it_and_installs_nothing(capsys, tmp_path, monkeypatch) -> None:

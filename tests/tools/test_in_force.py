@@ -200,7 +200,7 @@ def test_the_refusal_is_told_as_an_event_and_nothing_moves(tmp_path) -> None:
 
 def test_another_boards_records_are_told_and_not_used(tmp_path) -> None:
     write_record(tmp_path, record("wheels", {}, serial="board-1"))
-    found = in_force(tmp_path, "", "board-2", load_body("companion").geometry, time.time_ns())
+    found = in_force(tmp_path, "", "board-2", load_body("companion"), time.time_ns())
     assert found.wheels is None and found.holds
     assert found.doubts == ["no wheels of board-2 (there are: board-1); run `companion calibrate robot`"]  # fmt: skip
 

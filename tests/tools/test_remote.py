@@ -90,19 +90,24 @@ def robot(tmp_path_factory: pytest.TempPathFactory):
         port = free.getsockname()[1]
     state = folder / "state"
     state.mkdir()
+    wrappers = folder / "bin"
+    wrappers.mkdir()
+    command = wrappers / "companion"  # of this tree, whatever is installed
+    command.write_text(
+        f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m tools.companion "$@"\n'
+    )
+    command.chmod(0o755)
     (folder / "sshd_config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\n"
         f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\n"
         "PermitRootLogin prohibit-password\nSubsystem sftp internal-sftp\n"
-        f"SetEnv PATH={Path(sys.executable).parent}:{os.environ['PATH']} XDG_DATA_HOME={state}\n"
+        f"SetEnv PATH={wrappers}:{os.environ['PATH']} XDG_DATA_HOME={state}\n"
     )
     (folder / "ssh_config").write_text(
         f"Host robot\n HostName 127.0.0.1\n Port {port}\n IdentityFile {folder}/user\n"
         f" UserKnownHostsFile {folder}/known\n StrictHostKeyChecking accept-new\n"
         "Host gone\n HostName 127.0.0.1\n Port 1\n"
     )
-    wrappers = folder / "bin"
-    wrappers.mkdir()
     for program in ("ssh", "scp"):
         file = wrappers / program
         file.write_text(f'#!/bin/sh\nexec {shutil.which(program)} -F {folder}/ssh_config "$@"\n')
@@ -119,7 +124,7 @@ def robot(tmp_path_factory: pytest.TempPathFactory):
         server.kill()
         pytest.fail("sshd does not listen")
     environment = os.environ | {"PATH": f"{wrappers}:{os.environ['PATH']}"}
-    yield environment, state
+    yield environment, state, server.pid
     server.kill()
     server.wait()
 
@@ -192,3 +197,48 @@ def test_ctrl_c_here_ends_it_there(robot, tmp_path: Path) -> None:
         ["pgrep", "-f", "calibrate wheels record --out /tmp/companion"], check=False
     )
     assert there.returncode == 1  # nobody is left
+
+
+def children(pid: int) -> list[int]:
+    return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.heavy
+@with_sshd
+def test_what_took_hours_is_not_removed_when_the_connection_is_lost(robot, tmp_path: Path) -> None:
+    began = subprocess.Popen(
+        [sys.executable, "-m", "tools.companion", "calibrate", "imu-allan", "record", "--out", "log",
+         "--minutes", "60", "--robot", "robot"],
+        env=robot[0] | {"PYTHONPATH": str(ROOT)}, cwd=tmp_path, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    for _ in range(300):
+        logs = list(Path("/tmp").glob("companion.????????/*/log/imu.csv"))
+        if logs and logs[0].stat().st_size > 1_000_000:
+            break
+        time.sleep(0.1)
+    assert logs, began.communicate(timeout=60)
+    folder = logs[0].parents[2]
+    try:
+        for session in children(robot[2]):  # one for each connection, with one of its user
+            for inner in (*children(session), session):
+                if "sshd" in Path(f"/proc/{inner}/comm").read_text():
+                    os.kill(inner, signal.SIGKILL)
+        _, said = began.communicate(timeout=60)
+        assert began.returncode == 1
+        assert f"the connection was lost; what moves there parks by itself; what it writes lies in robot:{logs[0].parent}" in said  # fmt: skip
+        assert logs[0].stat().st_size > 1_000_000
+    finally:
+        os.kill(int((folder / "pid").read_text()), signal.SIGKILL)
+        shutil.rmtree(folder)
+
+
+@pytest.mark.heavy
+@with_sshd
+def test_a_recording_at_rest_is_made_there_and_comes_back(robot, tmp_path: Path) -> None:
+    words = ["calibrate", "imu-allan", "record", "--out", "log", "--robot", "robot"]
+    for minutes, rows in (("1", 30_000), ("1.5", 45_000)):  # the second goes on with the first
+        done = run(robot, *words, "--minutes", minutes, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "log" / "imu.csv").read_bytes().count(b"\n") == 1 + rows
+    assert not list(Path("/tmp").glob("companion.????????"))

@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gyro", type=Path, action="append", default=[], metavar="F", help="gyro log; twice (A, then B) without a video")  # fmt: skip
     parser.add_argument("--calibration", type=Path, metavar="F", help="the camera's calibration: a verdict with camera_matrix and distortion")  # fmt: skip
     parser.add_argument("--rate", type=float, metavar="HZ", help="for logs without a time column")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="with --record: where calibrations lie (default: this robot's)")  # fmt: skip
     add_output(parser)
 
 
@@ -53,8 +54,9 @@ def main(args: argparse.Namespace) -> int:
         if args.video or args.gyro:
             raise ConfigError("--record is a whole recording; give it without --video and --gyro")
         return robot(args)
-    if args.imu:
-        raise ConfigError("--imu corrects what `cam-imu record` wrote; give it with --record")
+    for name in ("imu", "folder"):
+        if getattr(args, name):
+            raise ConfigError(f"--{name} is for what `cam-imu record` wrote; give it with --record")
     wanted = 1 if args.video else 2
     if len(args.gyro) != wanted:
         raise ConfigError(f"{len(args.gyro)} --gyro with{'' if args.video else 'out'} a --video; give --video V --gyro F, or --gyro A --gyro B, or --record DIR")  # fmt: skip

@@ -40,7 +40,7 @@ def solve(args: argparse.Namespace) -> int:
     check_output(args)
     about, arrays = read_recording(args.record)
     body = load_body(about["body"])
-    correct = _corrections(args.imu, about)
+    correct = _corrections(args.imu, about, args.folder)
     motion, zero_ns = _motion(arrays, correct)
     geometry = body.geometry
     mount = solve_mount(motion, geometry.wheel_radius_m, geometry.track_width_m, correct is not None)  # fmt: skip
@@ -48,7 +48,9 @@ def solve(args: argparse.Namespace) -> int:
     stamps = (arrays["frame_t_ns"] - zero_ns) / 1e9
     if len(files) != len(stamps):
         raise DataError(f"{args.record} holds {len(files)} frames, {len(stamps)} were recorded; record again")  # fmt: skip
-    model, lens = lens_parameters(args.calibration, about["serial"], body, size_of(files[0]))
+    model, lens = lens_parameters(
+        args.calibration, about["serial"], body, size_of(files[0]), args.folder
+    )
     looks = board_looks(files, stamps, parse_board(about["board"]), model, lens, body.camera.readout_s)  # fmt: skip
     found = fit(looks, motion, mount, chain_of(body), geometry.wheel_radius_m)
     axes = "imu-multi" if correct is not None else "delivered"
@@ -78,15 +80,14 @@ def read_recording(folder: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[
     return about, arrays
 
 
-def _corrections(file: Path | None, about: dict[str, Any]) -> ImuMap | None:
+def _corrections(file: Path | None, about: dict[str, Any], folder: Path | None) -> ImuMap | None:
     """Of the file, or of what is installed for the board; a twin's board delivers calibrated axes."""
     if file is None:
-        if about["imu_serial"].startswith("twin-"):
+        if folder is None and about["imu_serial"].startswith("twin-"):
             return None
+        here = folder or calibration_folder()
         try:
-            return imu_map(
-                read_record(calibration_folder(), about["imu_serial"], "imu-multi").result
-            )
+            return imu_map(read_record(here, about["imu_serial"], "imu-multi").result)
         except RecordError:
             return None
     verdict = read_verdict(file)

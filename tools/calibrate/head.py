@@ -17,7 +17,7 @@ from calibration.bundle_adjustment import View
 from calibration.corners import detect
 from calibration.errors import DataError
 from calibration.head import Chain, Head, Pose, judge_head, solve_head
-from calibration.store import lens_of, read_record
+from calibration.store import lens_of, read_record, record_path
 from calibration.verdict import judged
 from firmware_bridge.protocol import Mode
 from runtime.body import Body, load_body
@@ -36,6 +36,8 @@ SPACE = "its stand or the floor, with a board fixed before its face, and no hand
 YAWS_RAD, PITCHES_RAD = (-0.36, -0.12, 0.12, 0.36), (-0.28, -0.1, 0.08, 0.26)
 SPEED_RAD_S = 0.6
 TWIN_BOARD = "chessboard:6x4:40mm"
+JOINTS = ("head_yaw", "head_pitch")
+USUAL_STEP_RAD = 2 * np.pi / 4096  # of a servo's encoder, for a recording that does not tell it
 TWIN_BOARD_M = (0.46, 0.02, 0.40)  # its middle, in the base frame
 
 
@@ -64,9 +66,11 @@ def record(args: argparse.Namespace) -> int:
         with open_shutter(rig, args.camera, board, TWIN_BOARD_M) as shutter:
             serial = f"twin-{args.seed}" if isinstance(rig, TwinRig) else shutter.serial
             args.out.mkdir(parents=True, exist_ok=True)
+            rig.recording = True
             rows = _look_around(rig, shutter, args.out)
+            steps = [reading_step_rad(rig, joint) for joint in JOINTS]
     write_whole(args.out / "poses.csv", "\n".join(["file,head_yaw,head_pitch", *rows]) + "\n")
-    about = {"tool": "head", "board": args.board, "serial": serial, "body": args.body}
+    about = {"tool": "head", "board": args.board, "serial": serial, "body": args.body, "reading_step_rad": steps}  # fmt: skip
     write_whole(args.out / "record.json", json.dumps(about, indent=2) + "\n")
     print(f"recorded {len(rows)} poses: {args.out}")
     print(f"next: companion calibrate head solve --record {args.out}")
@@ -85,12 +89,19 @@ def _look_around(rig: Rig, shutter: Shutter, folder: Path) -> list[str]:
             at = rig.advance().position_rad
             name = f"{len(rows):02d}.png"
             cv2.imwrite(str(folder / name), shutter.picture())
-            here = [at[rig.names.index(j)] for j in ("head_yaw", "head_pitch")]
+            here = [at[rig.names.index(j)] for j in JOINTS]
             rows.append(f"{name},{here[0]:.6f},{here[1]:.6f}")
             step()
-    for joint in ("head_yaw", "head_pitch"):
+    for joint in JOINTS:
         move_joint(rig, joint, float(home[rig.names.index(joint)]))
     return rows
+
+
+def reading_step_rad(rig: Rig, joint: str) -> float:
+    """By which steps the encoder of a joint tells its angle: the least that two readings differ by."""
+    index = rig.names.index(joint)
+    told = np.unique(np.round([s.position_rad[index] for s in rig.samples], 6))
+    return float(np.diff(told).min()) if len(told) > 1 else USUAL_STEP_RAD
 
 
 def move_joint(rig: Rig, joint: str, goal_rad: float) -> None:
@@ -118,6 +129,7 @@ def add_solve(parser: argparse.ArgumentParser) -> None:
         metavar="F.json",
         help="the lens: what `camera solve --out` wrote (default: the installed one; a twin's own)",
     )
+    add("--folder", type=Path, metavar="DIR", help="where calibrations lie (default: this robot's)")
     add_output(parser)  # fmt: skip
 
 
@@ -126,10 +138,21 @@ def solve(args: argparse.Namespace) -> int:
     check_output(args)
     about, poses, size = read_poses(args.record)
     body = load_body(about.get("body", "companion"))
-    model, lens = lens_parameters(args.calibration, about["serial"], body, size)
-    fit = solve_head(poses, chain_of(body), model, lens)
+    model, lens = lens_parameters(args.calibration, about["serial"], body, size, args.folder)
+    fit = solve_head(poses, chain_of(body), model, lens, steps_of(about))
     verdict = judged("head", result_of(fit), quality_of(fit), judge_head(fit), digest(sorted(args.record.glob("*.png"))), about["serial"])  # fmt: skip
     return finish(args, verdict, lambda: Page("Camera on the head", _plots(poses, fit), inputs=[str(args.record)]))  # fmt: skip
+
+
+def steps_of(about: dict[str, Any]) -> tuple[float, float]:
+    """The steps of both encoders that a recording tells; DataError where they are none."""
+    try:
+        yaw, pitch = map(float, about.get("reading_step_rad", (USUAL_STEP_RAD,) * 2))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"record.json tells no steps of the encoders ({error}); record again") from error  # fmt: skip
+    if not (0 <= yaw < 0.1 and 0 <= pitch < 0.1):
+        raise DataError(f"record.json tells encoders that step by {yaw:g} and {pitch:g} rad; record again")  # fmt: skip
+    return yaw, pitch
 
 
 def chain_of(body: Body) -> Chain:
@@ -138,7 +161,7 @@ def chain_of(body: Body) -> Chain:
     return Chain(tuple(g.neck_m), tuple(g.head_m), tuple(body.camera.head_from_camera_m))  # type: ignore[arg-type]
 
 
-def read_poses(folder: Path) -> tuple[dict[str, str], list[Pose], tuple[int, int]]:
+def read_poses(folder: Path) -> tuple[dict[str, Any], list[Pose], tuple[int, int]]:
     """What was recorded, the poses in which the board is seen, and the pictures' size."""
     try:
         about = json.loads((folder / "record.json").read_text())
@@ -161,9 +184,16 @@ def read_poses(folder: Path) -> tuple[dict[str, str], list[Pose], tuple[int, int
 
 
 def lens_parameters(
-    file: Path | None, serial: str, body: Body, size: tuple[int, int]
+    file: Path | None,
+    serial: str,
+    body: Body,
+    size: tuple[int, int],
+    folder: Path | None = None,
 ) -> tuple[str, npt.NDArray[np.float64]]:
-    """Model and parameters of the lens the pictures were taken with."""
+    """Model and parameters of the lens the pictures were taken with.
+
+    Out of `file`, or as installed in `folder` (None: this robot's). A twin that has none there knows its own.
+    """
     if file is not None:
         verdict = read_verdict(file)
         result = verdict.result
@@ -172,12 +202,14 @@ def lens_parameters(
         k, d, sized = result["camera_matrix"], result["distortion"], tuple(result["image_size"])
         model = str(result["model"])
     else:
-        if serial.startswith("twin-") and serial[5:].isdecimal():
+        here = folder or calibration_folder()
+        installed = folder is not None and record_path(here, serial, "camera").is_file()
+        if not installed and serial.startswith("twin-") and serial[5:].isdecimal():
             from tools.twin.specimen import lens_of as twin_lens
 
             lens: Any = twin_lens(body, int(serial[5:]))
         else:
-            lens = lens_of(read_record(calibration_folder(), serial))
+            lens = lens_of(read_record(here, serial))
         p = lens.pinhole
         k, d, sized = [[p.fx, 0, p.cx], [0, p.fy, p.cy]], lens.distortion, (p.width, p.height)
         model = "pinhole" if len(d) == 5 else "fisheye"

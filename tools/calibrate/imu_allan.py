@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +36,25 @@ from tools.calibrate.at_rest import (
 )
 from tools.calibrate.columns import read_sheet
 from tools.calibrate.finish import add_output, check_output, digest, finish
+from tools.calibrate.imu_allan_record import ABOUT, LOG
 from tools.calibrate.logs import read_log
 from tools.calibrate.page import Page, Plot
 from tools.report import write_whole
 
 Floats = npt.NDArray[np.float64]
 LEAST_POINTS = 8
+PAUSE_S = 1.0  # a shorter gap is lost data, a longer one a recording that was gone on with
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `calibrate imu-allan solve`."""
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--imu", type=Path, metavar="F", help="log of hours at rest")
+    what.add_argument(
+        "--imu",
+        type=Path,
+        metavar="F",
+        help="log of hours at rest, or the folder that record wrote",
+    )
     what.add_argument("--curves", type=Path, metavar="F", help="Allan deviations: columns tau [s], then one for each axis")  # fmt: skip
     parser.add_argument("--kind", choices=("gyro", "accel"), help="whose curves, where no header says it")  # fmt: skip
     parser.add_argument("--compare", type=Path, metavar="imu.yaml", help="densities that others published: the same, or off by what?")  # fmt: skip
@@ -58,21 +66,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Read, solve, judge, report."""
     check_output(args)
+    about = _about(args)
     published = read_published(args.compare) if args.compare else {}
     if args.kalibr and not args.kalibr.parent.is_dir():
         raise ConfigError(f"--kalibr {args.kalibr}: no folder {args.kalibr.parent}; make it first")
     curves, findings, quality, more = _of_log(args) if args.imu else _of_curves(args)
     found = {kind: [noise(c) for c in axes] for kind, axes in curves.items()}
+    longest_s = float(quality.get("longest_piece_s") or quality["length_s"])
     for kind, axes in found.items():
-        findings += judge_noise(kind, axes, quality["length_s"])
+        findings += judge_noise(kind, axes, longest_s)
         worst = max((a.density.value for a in axes if a.density), default=None)
         if kind in published and worst is not None:
             findings += judge_published(kind, published[kind], worst, quality["rate_hz"])
     result = {kind: table(axes, kind) for kind, axes in found.items()}
-    verdict = judged("imu-allan", result, quality, findings, digest([args.imu or args.curves]))
+    quality |= _against_truth(result, about)
+    verdict = judged("imu-allan", result, quality, findings, digest([args.imu or args.curves]), about.get("serial", ""))  # fmt: skip
     if args.kalibr:
         write_whole(args.kalibr, imu_yaml(kalibr_noise(found, quality["rate_hz"])))
     return finish(args, verdict, lambda: page(curves, found, more))
+
+
+def _about(args: argparse.Namespace) -> dict[str, Any]:
+    """What `record` noted beside its log; nothing for a log from elsewhere."""
+    if args.imu is None:
+        return {}
+    if args.imu.is_dir():
+        args.imu = args.imu / LOG
+    file = args.imu.with_name(ABOUT)
+    if args.imu.name != LOG or not file.is_file():
+        return {}
+    try:
+        about = json.loads(file.read_text())
+        return dict(about) if about["tool"] == "imu-allan" else {}
+    except (ValueError, KeyError, TypeError):
+        return {}
+
+
+def _against_truth(result: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
+    """On a twin's recording: how far each density is off, worst axis [%]."""
+    true = about.get("truth", {}).get("noise_density", {})
+    return {
+        f"truth_{kind}_noise_density_percent": max(100 * abs(v / true[kind] - 1) for v in part["noise_density"] if v)
+        for kind, part in result.items()
+        if kind in true and any(part["noise_density"])
+    }  # fmt: skip
 
 
 Parts = tuple[dict[str, list[Curve]], list[Finding], dict[str, Any], list[Plot]]
@@ -82,14 +119,18 @@ def _of_log(args: argparse.Namespace) -> Parts:
     log = read_log(args.imu, args.rate)
     sensors, findings = in_si(log, args)
     still = {kind: solve(log.t_s, xyz) for kind, xyz in sensors.items()}
-    lost = sum(length for _, length in log.gaps)
+    lost = sum(length for _, length in log.gaps if length < PAUSE_S)
+    paused_s = sum(length for _, length in log.gaps if length >= PAUSE_S)
     if lost > 0.001 * log.t_s[-1]:
         findings.append(Finding("MARGINAL", f"{lost:.1f} s of {log.t_s[-1]:.0f} s are missing in {len(log.gaps)} gaps", "record to a faster disk, and again"))  # fmt: skip
     plots = []
     for kind, one in still.items():
         findings += judge_lines(kind, one.lines) + judge_moved(kind, one.moved_s, "MARGINAL")
         plots += _raw_plots(kind, log.t_s, sensors[kind], one)
-    quality = {"length_s": float(log.t_s[-1]), "rate_hz": log.rate_hz, "notes": list(log.notes)}
+    quality: dict[str, Any] = {
+        "length_s": float(log.t_s[-1]) - paused_s, "rate_hz": log.rate_hz, "notes": list(log.notes),
+        "longest_piece_s": min(one.longest_s for one in still.values()),
+    }  # fmt: skip
     return {k: list(s.curves) for k, s in still.items()}, findings, quality, plots
 
 

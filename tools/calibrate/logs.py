@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.errors import DataError
+from calibration.still import piece_starts
 from tools.calibrate.columns import Column, Sheet, read_sheet
 
 Floats = npt.NDArray[np.float64]
@@ -23,7 +24,6 @@ RATES_HZ = (0.5, 20_000.0)
 TYPICAL_HZ = 200.0
 ENOUGH_ROWS = 50
 FEW_REPEATS = 0.01  # share of rows with the stamp of the row before that is dropped and told
-GAP_PERIODS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +238,4 @@ def checked(
 
 
 def _gaps(t_s: Floats) -> tuple[tuple[float, float], ...]:
-    steps = np.diff(t_s)
-    wide = np.flatnonzero(steps > GAP_PERIODS * np.median(steps))
-    return tuple((float(t_s[i]), float(steps[i])) for i in wide)
+    return tuple((float(t_s[i - 1]), float(t_s[i] - t_s[i - 1])) for i in piece_starts(t_s))

@@ -199,20 +199,25 @@ def _result(joints: list[Joint]) -> dict[str, Any]:
     out: dict[str, Any] = {
         j.name: {
             "direction": 1 if j.gain > 0 else -1, "gain": j.gain, "delay_s": j.delay_s,
-            "hysteresis": j.hysteresis, "offset": j.offset, "travel": list(j.travel),
-            "rate_max": j.rate_max,
+            _loss(j): j.friction_rad_s if j.is_rate else j.hysteresis, "offset": j.offset,
+            "travel": list(j.travel), "commanded": list(j.commanded), "rate_max": j.rate_max,
+            "is_rate": j.is_rate,
         }
         for j in joints
     }  # fmt: skip
-    names = ("gain", "delay_s", "hysteresis", "offset")
-    out["std"] = {j.name: dict(zip(names, j.std, strict=True)) for j in joints}
+    out["std"] = {j.name: dict(zip(("gain", "delay_s", _loss(j), "offset"), j.std, strict=True)) for j in joints}  # fmt: skip
     return out
 
 
+def _loss(joint: Joint) -> str:
+    """What of the command is lost, by whether it is a rate or an angle [rad]."""
+    return "friction_rad_s" if joint.is_rate else "hysteresis"
+
+
 def _quality(joints: list[Joint]) -> dict[str, Any]:
-    travel = [100 * abs((j.travel[1] - j.travel[0]) / (j.commanded[1] - j.commanded[0]) - 1) for j in joints]  # fmt: skip
+    travel = [100 * abs((j.travel[1] - j.travel[0]) / (j.commanded[1] - j.commanded[0]) - 1) for j in joints if not j.is_rate]  # fmt: skip
     return {
-        "travel_error_percent": max(travel, default=0.0),
+        **({"travel_error_percent": max(travel)} if travel else {}),
         "residual": {j.name: j.residual for j in joints},
         "halves_delay_ms": {j.name: 1e3 * j.halves_delay_s for j in joints},
         "current_max_a": {j.name: j.current_max_a for j in joints},

@@ -62,7 +62,7 @@ def use_imu(rig: Rig, folder: Path | None) -> bool:
     RuntimeFault where a record is there that does not hold.
     """
     serial = rig.link.identity.uid if rig.link.identity is not None else ""
-    found = in_force(folder or calibration_folder(), "", serial, rig.body.geometry, wall_ns())
+    found = in_force(folder or calibration_folder(), "", serial, rig.body, wall_ns())
     refused = [d for d in found.doubts if d.startswith("imu-")]
     if refused and not found.holds:
         raise RuntimeFault(f"the IMU's calibration cannot be used: {refused[0]}")

@@ -15,7 +15,7 @@ from typing import Any
 
 from calibration.drift import standing
 from calibration.errors import RecordError
-from calibration.store import read_record
+from calibration.store import read_record, record_path
 from calibration.verdict import Finding, Verdict, judged
 from runtime.body import load_body
 from tools.calibrate.finish import add_output, check_output, digest, finish
@@ -26,15 +26,20 @@ from tools.calibrate.rigs import add_rig, open_rig, use_imu
 from tools.calibrate.table import TOOLS, age_of, quality_line
 from tools.calibrate.wheels_record import SPACE
 from tools.compose import calibration_folder, device_serial
+from tools.in_force import goes_with
 
 TOOL = "robot"
-ORDER = ("imu-static", "motor", "camera", "head", "wheels", "latency")
-SEEING = ("camera", "head", "latency")  # their `record` takes --camera
+# the lens before what looks through it; the board stands where it is for `head` and `cam-imu`
+ORDER = ("imu-static", "motor", "camera", "head", "cam-imu", "wheels", "latency")
+SEEING = ("camera", "head", "cam-imu", "latency")  # their `record` takes --camera
+WHOLE = ("head", "cam-imu")  # recorded in one go into a new folder; a camera's views add up
+LOOKING_UP = ("head", "cam-imu")  # their `solve` needs what is installed: the lens, the IMU's axes
 LOGS = {  # how `solve` takes what `record` left, and its name in the work folder
     "imu-static": ("--imu", "imu-static.csv"),
     "motor": ("--log", "motor.csv"),
     "camera": ("--images", "camera"),
     "head": ("--record", "head"),
+    "cam-imu": ("--record", "cam-imu"),
     "wheels": ("--log", "wheels.csv"),
     "latency": ("--log", "latency.npz"),
 }
@@ -110,15 +115,13 @@ def _serial(args: argparse.Namespace) -> str:
 def _step(args: argparse.Namespace, folder: Path, board: str, tool: str) -> Done:
     """Skip, or record, solve and install one tool."""
     serial = device_serial(args.camera) if TOOLS[tool].device == "camera" and args.camera else board
-    good = None if args.again else _still_good(folder, serial, tool)
+    good = None if args.again else _still_good(folder, serial, board, tool)
     if good:
         return Done(tool, "skipped", good)
     began = time.monotonic()
     flag, name = LOGS[tool]
     log = args.work / name
-    if (
-        log.is_dir() and tool == "head"
-    ):  # a head's poses are of one setting; a camera's views add up
+    if log.is_dir() and tool in WHOLE:
         shutil.rmtree(log)
     out, report = args.work / f"{tool}.json", args.work / f"{tool}.html"
     where = ["--seed", str(args.seed), "--body", args.body]
@@ -130,7 +133,8 @@ def _step(args: argparse.Namespace, folder: Path, board: str, tool: str) -> Done
     if recorded and not log.exists():  # motor records what blocked it, too
         cause = Finding("FAIL", f"{tool} was not recorded", "see the message above, and run `companion calibrate robot` again: it goes on here")  # fmt: skip
         return Done(tool, "FAIL", cause.cause, time.monotonic() - began, [cause])
-    _command(args, "calibrate", tool, "solve", flag, str(log), "--out", str(out), "--report", str(report))  # fmt: skip
+    known = ["--folder", str(folder)] if tool in LOOKING_UP else []
+    _command(args, "calibrate", tool, "solve", flag, str(log), "--out", str(out), "--report", str(report), *known)  # fmt: skip
     if not out.is_file():
         cause = Finding("FAIL", f"{tool} could not be solved", "see the message above")
         return Done(tool, "FAIL", cause.cause, time.monotonic() - began, [cause])
@@ -163,7 +167,7 @@ def _command(args: argparse.Namespace, *words: str) -> int:
         return companion.main(list(words))
 
 
-def _still_good(folder: Path, serial: str, tool: str) -> str:
+def _still_good(folder: Path, serial: str, board: str, tool: str) -> str:
     """Why a step can be skipped; empty: it cannot."""
     try:
         record = read_record(folder, serial, tool)
@@ -175,7 +179,14 @@ def _still_good(folder: Path, serial: str, tool: str) -> str:
     left = TOOLS[tool].due_days - age
     if record.verdict != "PASS" or left <= 0:
         return ""
+    if tool == "cam-imu" and not goes_with(record.result, board, _is_there(folder, board)):
+        return ""
     return f"still good for {left:.0f} days"
+
+
+def _is_there(folder: Path, board: str) -> bool:
+    """Whether an `imu-multi` is installed for the board."""
+    return record_path(folder, board, "imu-multi").is_file()
 
 
 def _prove(args: argparse.Namespace, folder: Path, serial: str) -> Proof | None:

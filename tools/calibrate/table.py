@@ -33,7 +33,7 @@ TOOLS = {
         Tool("imu-static", "field", 1, 30, "IMU bias and noise, standing still", ("length_s", "rate_hz"), "mcu"),
         Tool("imu-multi", "factory", 10, 365, "IMU scale, axes and bias from many poses", ("held_out_g_m_s2", "gyro_deg_per_move"), "mcu"),
         Tool("imu-allan", "factory", 240, 0, "IMU noise over hours", (), "mcu"),
-        Tool("cam-imu", "field", 1, 180, "rotation and time between camera and IMU", ("correlation",), "camera"),
+        Tool("cam-imu", "field", 1, 180, "rotation and time between camera and IMU", ("correlation", "halves_rotation_apart_deg"), "camera"),
         Tool("motor", "field", 2, 365, "zero, travel, backlash, delay and gain of each joint", ("travel_error_percent",), "mcu"),
         Tool("wheels", "field", 3, 180, "wheel ratio and base over diameter", ("heading_held_out_deg",), "mcu"),
         Tool("latency", "field", 0.5, 180, "command to encoder to gyro to image, each delay", ("std_ms", "correlation"), "mcu"),

@@ -1,4 +1,4 @@
-"""A twin as a workshop builds it: wheels, track, camera and IMU off by what is usual.
+"""A twin as a workshop builds it: wheels, track, drives, camera and IMU off by what is usual.
 
 Only calibration drives such a specimen: the plain twin has the body file's geometry, as the policy
 and its figures were made with.
@@ -41,12 +41,19 @@ class Made:
     imu_skew: Floats  # (2, 3, 3) rows: axes of gyro and accelerometer that see their neighbours
     command_lag_steps: int  # of physics, from the firmware's outputs to the motors
     camera_offset_s: float  # from a frame's stamp to its mid-exposure
+    joint_gain: (
+        Floats  # (J,) what a drive makes of its command, beside a wheel's droop under friction
+    )
+    joint_zero_rad: Floats  # (J,) where a position drive stands when commanded to zero
 
 
 def draw_made(twin: Twin) -> Made:
     """What the twin's seed was built like."""
     rng = np.random.default_rng((twin.seed, PURPOSE))
     clock = np.random.default_rng((twin.seed, PURPOSE, 1))
+    drives = np.random.default_rng((twin.seed, PURPOSE, 2))
+    joints = twin.body.joint
+    is_position = np.array([j.command == "position" for j in joints])
     g = twin.body.geometry
     radius = g.wheel_radius_m * (
         1 + rng.normal(0, 0.001, 2)
@@ -61,6 +68,8 @@ def draw_made(twin: Twin) -> Made:
         imu_skew=np.eye(3) + rng.normal(0, 0.003, (2, 3, 3)) * (1 - np.eye(3)),
         command_lag_steps=int(clock.integers(0, LAG_STEPS + 1)),
         camera_offset_s=float(clock.uniform(*OFFSET_S)),
+        joint_gain=1 + drives.normal(0, 0.005, len(joints)),
+        joint_zero_rad=drives.normal(0, 0.015, len(joints)) * is_position,
     )
 
 
@@ -85,7 +94,7 @@ def mismake(twin: Twin, made: Made, raw_imu: bool = False) -> None:
 
 
 def build_so(twin: Twin, made: Made, raw_imu: bool = False) -> None:
-    """Wheels, camera and IMU as made; `raw_imu`: scale and axes as before its factory calibration."""
+    """Wheels, camera, drives and IMU as made; `raw_imu`: scale and axes as before its factory calibration."""
     model = twin.model
     for side, (name, radius) in enumerate(
         zip(("wheel_left", "wheel_right"), made.radius_m, strict=True)
@@ -97,6 +106,7 @@ def build_so(twin: Twin, made: Made, raw_imu: bool = False) -> None:
     _turn(model, model.site("imu").id, made.imu_turn_rad)
     model.opt.noslip_iterations = NOSLIP
     twin.motors.lag(made.command_lag_steps)
+    twin.motors.answer(made.joint_gain, made.joint_zero_rad)
     twin.camera_offset_ns = round(made.camera_offset_s * 1e9)
     twin.sensors.renew_noise = True
     if raw_imu:

@@ -43,6 +43,7 @@ class Motors:
         self._current_max = np.array([1000 * j.current_max_a for j in joints])
         self._sign = np.ones(self._joints)
         self._any_swapped = False
+        self._gain, self._zero = self._scale.copy(), np.zeros(self._joints)  # of a count, and rad
         self._mirror = np.zeros(self._joints)  # a position joint turns about where it was swapped
         self._blind = np.zeros(self._joints, bool)
         self._wheel_v = list(ids.joint_v[:2])
@@ -85,7 +86,8 @@ class Motors:
                 data.ctrl[:] = np.where(self._wheels, 0.0, held)
         if enabled:
             ctrl = data.ctrl
-            np.multiply(outputs.target[: self._joints], self._scale, out=ctrl)
+            np.multiply(outputs.target[: self._joints], self._gain, out=ctrl)
+            ctrl += self._zero
             if self._any_swapped:
                 ctrl *= self._sign
                 ctrl += self._mirror
@@ -122,6 +124,10 @@ class Motors:
         """Motor drivers that act on a target so many physics steps after the firmware gave it."""
         self._lag_steps = steps
         self._late.clear()
+
+    def answer(self, gain: npt.NDArray[np.float64], zero_rad: npt.NDArray[np.float64]) -> None:
+        """What drives (J,) make of a command c: zero + gain * c."""
+        self._gain, self._zero = gain * self._scale, zero_rad
 
     def jam(self, wheel: int, on: bool) -> None:
         """Something is stuck in a wheel: it turns no more."""

@@ -159,6 +159,11 @@ class Sensors:
         self._plant.write_sensors()
         return pressed
 
+    def skip_noise(self, samples: int) -> None:
+        """As if so many had been measured: what is recorded on another day must not repeat the noise."""
+        for _ in range(samples // NOISE_ROWS + 1 if samples else 0):
+            self._noise = self._draw_noise()
+
     def swap(self, joint: int, on: bool) -> None:
         """A motor's current is measured as its driver sees it, wires swapped or not."""
         at = 6 + 2 * self._joints + joint
