@@ -118,7 +118,7 @@ def test_tuples_of_scan_matching(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("text", "code", "word"),
     [
-        ("", 1, "no line of numbers"),
+        ("", 1, "the file is empty"),
         ("t,left,right\n0,1,2\n1,2,3\n", 1, "needed are"),
         ("{}\n", 1, "line 1"),
         ('{"T": 1, "phi_l": 1, "phi_r": 1, "sm": [0, 0, 0]}\n', 1, "1 stretches"),

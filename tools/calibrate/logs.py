@@ -56,14 +56,23 @@ class Log:
         """The axes of `gyro` or `accel`; unnamed ones are taken at the word of who gave the file."""
         found = self.gyro if kind == "gyro" else self.accel
         other = self.accel if kind == "gyro" else self.gyro
+        found = found or self.unnamed
         if found is not None:
+            self._alive(kind, found)
             return found
-        if self.unnamed is not None:
-            return self.unnamed
         held = f"only {'accel' if kind == 'gyro' else 'gyro'} axes" if other else "no axes"
         raise DataError(
             f"{self.path}: {kind} asked, {held} found; name another file or its columns"
         )
+
+    def _alive(self, kind: str, axes: Axes) -> None:
+        dead = [name for name, x in zip("xyz", axes.xyz.T, strict=True) if x.min() == x.max()]
+        if dead:
+            raise DataError(
+                f"{self.path}: {kind} {', '.join(dead)} never changes from"
+                f" {axes.xyz[0, 'xyz'.index(dead[0])] + 0.0:g}; find out whether the sensor answers and whether"
+                " these are its columns, and record again"
+            )
 
 
 def read_log(path: Path, rate_hz: float | None = None) -> Log:
@@ -178,7 +187,8 @@ def time_unit(path: Path, after: Floats, first: float, stated: str) -> tuple[str
     steps = np.diff(after)
     period = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
     if period <= 0:
-        raise DataError(f"{path}: the time column does not move; is the first column a clock?")
+        how = "runs backwards" if (steps < 0).any() else "does not move"
+        raise DataError(f"{path}: the time column {how}; is the first column a clock? Export the log in order of time")  # fmt: skip
     rates = {unit: 1e9 / (period * ns) for unit, ns in UNIT_NS.items()}
     likely = [u for u, hz in rates.items() if RATES_HZ[0] <= hz <= RATES_HZ[1]]
     if stated:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from calibration.errors import DataError
 from calibration.wheels import Stretches
-from tools.calibrate.columns import read_sheet
+from tools.calibrate.columns import Sheet, read_sheet
 from tools.calibrate.logs import UNIT_NS, time_unit
 
 Floats = npt.NDArray[np.float64]
@@ -80,11 +81,7 @@ def _tuples(path: Path) -> WheelLog:
 def _columns(path: Path, given: str) -> dict[str, tuple[str, Floats]]:
     """Columns by meaning: name as logged, values."""
     sheet = read_sheet(path)
-    names = (
-        [n.strip() for n in given.split(",")]
-        if given
-        else _header(path, sheet.skip, sheet.delimiter)
-    )
+    names = [n.strip() for n in given.split(",")] if given else _header(sheet)
     if len(names) != sheet.width:
         raise DataError(
             f"{path}: {sheet.width} columns and {len(names)} names; name them all with --columns, as"
@@ -109,13 +106,11 @@ def _columns(path: Path, given: str) -> dict[str, tuple[str, Floats]]:
     return held
 
 
-def _header(path: Path, skip: int, delimiter: str | None) -> list[str]:
-    if not skip:
+def _header(sheet: Sheet) -> list[str]:
+    if not sheet.skip:
         return []
-    with path.open(encoding="utf-8-sig", errors="replace") as stream:
-        lines = [next(stream) for _ in range(skip)]
-    text = lines[-1].lstrip("#% ").strip()
-    return [c.strip() for c in text.split(delimiter)]
+    text = list(itertools.islice(sheet.lines(), sheet.skip))[-1].lstrip("#% ").strip()
+    return [c.strip() for c in text.split(sheet.delimiter)]
 
 
 def _windows(path: Path, held: dict[str, tuple[str, Floats]], scale: float) -> WheelLog:
