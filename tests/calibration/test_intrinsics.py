@@ -166,7 +166,7 @@ def test_halves_that_disagree_are_no_pass(apart_px, says):
 
 
 def test_a_lens_that_changes_from_view_to_view_is_more_than_chance():
-    moved = PINHOLE + np.array([0, 0, 30.0, 0, *[0] * 5])
+    moved = PINHOLE + np.array([30.0, 30.0, 0, 0, *[0] * 5])
     mixed = [v for pair in zip(views(PINHOLE), views(moved, seed=1), strict=True) for v in pair]
     found = [
         f for f in findings_of(solve_intrinsics(mixed, SIZE)) if "chance would give" in f.cause

@@ -144,10 +144,29 @@ def test_a_spreadsheet_s_text_is_read(
 def test_a_sensor_that_does_not_answer_is_named(tmp_path: Path) -> None:
     text = "t,gx,gy,gz,ax,ay,az\n" + "".join(f"{g},0,0.1,0,{g},1,{g}\n" for g in GOOD)
     found = log(tmp_path, text)
-    with pytest.raises(DataError, match="gyro x, y, z never changes from 0; find out whether"):
+    with pytest.raises(
+        DataError, match="gyro x, gyro y, gyro z never changes from 0; find out whether"
+    ):
         found.axes("gyro")
     with pytest.raises(DataError, match="accel y never changes from 1"):
         found.axes("accel")
+
+
+@pytest.mark.parametrize(("share", "named"), [(0.002, False), (0.2, True)])
+def test_wild_samples_are_named_and_motion_is_not(
+    tmp_path: Path, share: float, named: bool
+) -> None:
+    rng, t = np.random.default_rng(0), np.arange(4000) / 100
+    move = np.where(t < 10, 0, np.sin(7 * t) + 0.3 * np.sin(2 * np.pi * 23 * t) * (t > 30))[:, None]
+    values = rng.normal(0, 0.002, (4000, 6)) + np.array([1, 2, 3, 9, 5, 3]) * move
+    values[rng.random(4000) < share] += 3 * rng.normal(size=6)
+    text = "\n".join(f"{a},{','.join(map(str, v))}" for a, v in zip(t, values, strict=True))
+    found = log(tmp_path, "t,gx,gy,gz,ax,ay,az\n" + text)
+    if named:
+        with pytest.raises(DataError, match="of the samples of gyro . jump away"):
+            found.axes("gyro")
+    else:
+        assert len(found.axes("gyro").xyz) == 4000
 
 
 def test_binary_files_and_missing_ones(tmp_path: Path) -> None:
