@@ -150,10 +150,11 @@ def _windows(path: Path, held: dict[str, tuple[str, Floats]], scale: float) -> W
 
 def _finite(path: Path, held: dict[str, tuple[str, Floats]]) -> tuple[dict[str, tuple[str, Floats]], int]:  # fmt: skip
     """Without the rows in which a used column holds no number, and how many those are."""
-    good = np.isfinite(np.stack([x for _, x in held.values()])).all(axis=0)
+    rows = np.stack([x for _, x in held.values()], axis=1)
+    good = np.asarray(np.isfinite(rows).all(axis=1))
     lost = int((~good).sum())
-    if lost > MOST_LOST * len(good):
-        raise DataError(f"{path}: {lost} of {len(good)} rows hold no number somewhere; find why the recorder lost them and record again")  # fmt: skip
+    if lost > MOST_LOST * len(rows):
+        raise DataError(f"{path}: {lost} of {len(rows)} rows hold no number somewhere; find why the recorder lost them and record again")  # fmt: skip
     return {key: (name, x[good]) for key, (name, x) in held.items()}, lost
 
 
