@@ -29,10 +29,15 @@ from tools.watched import watched
 GROUPS = {
     "wheels": ("wheel_ratio", "wheel_base"),
     "IMU": ("gyro_bias_x", "gyro_bias_y", "gyro_bias_z", "imu_roll", "imu_pitch", "gravity"),
-    "camera": ("camera_roll", "camera_pitch", "camera_yaw", "focal"),
+    "camera": ("camera_roll", "camera_pitch", "camera_course", "focal"),
 }
 BLOCKS = 2  # beyond the reference, or a gauge has not said anything
-TITLES = {"imu_roll": "IMU roll", "imu_pitch": "IMU pitch", "focal": "Focal length"}
+TITLES = {
+    "camera_course": "Camera sideways",
+    "imu_roll": "IMU roll",
+    "imu_pitch": "IMU pitch",
+    "focal": "Focal length",
+}
 DO = {
     "wheels": "let it drive for three minutes, straight on, back, and in turns",
     "IMU": "let it stand for some seconds at five places",
