@@ -127,7 +127,7 @@ FAULTS = {
     "IMU": (remounted, "imu_roll", 5 * DEG, 60.0, 60.0),
     "camera rolled": (camera_rolled, "camera_roll", 1.5 * DEG, 330.0, 330.0),
     "camera nodded": (camera_nodded, "camera_pitch", -1.5 * DEG, 330.0, 330.0),
-    "camera aside": (camera_aside, "camera_course", -4 * DEG, 700.0, 700.0),
+    "camera aside": (camera_aside, "camera_course", -4 * DEG, 700.0, 1000.0),
 }
 EACH = [
     pytest.param(n, s, marks=[pytest.mark.heavy] if n.startswith("camera") else [])

@@ -89,6 +89,11 @@ def _corrections(file: Path | None, about: dict[str, Any]) -> ImuMap | None:
             )
         except RecordError:
             return None
+    if about.get("imu_calibrated"):
+        raise ConfigError(
+            f"--imu {file}: this twin's IMU delivered calibrated axes, which may not be corrected twice;"
+            " record with --raw-imu, or solve without --imu"
+        )
     verdict = read_verdict(file)
     if verdict.tool != "imu-multi":
         raise ConfigError(f"--imu {file} is of {verdict.tool}; give what `imu-multi solve --out` wrote")  # fmt: skip

@@ -43,6 +43,11 @@ DO = {
     "IMU": "let it stand for some seconds at five places",
     "camera": "let it turn on the spot for two minutes, in light",
 }
+UNSEEN = (
+    "What no sense on board tells: both wheels and the track larger alike (run the proof drive of `calibrate"
+    " robot`), which of the two wheels changed, a camera less than 3 degrees sideways, and a focal length"
+    " less than 10 % off (run `calibrate camera-quick`)."
+)
 
 
 class Seen(Monitor):
@@ -60,6 +65,7 @@ class Seen(Monitor):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
+    parser.epilog = UNSEEN
     add = parser.add_argument
     add(
         "--log", type=Path, required=True, metavar="DIR|F.mcap", help="the run's folder, or its log"
