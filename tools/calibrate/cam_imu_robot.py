@@ -43,7 +43,7 @@ def solve(args: argparse.Namespace) -> int:
     correct = _corrections(args.imu, about)
     motion, zero_ns = _motion(arrays, correct)
     geometry = body.geometry
-    mount = solve_mount(motion, geometry.wheel_radius_m, geometry.track_width_m, correct is not None)  # fmt: skip
+    mount = solve_mount(motion, geometry.wheel_radius_m, geometry.track_width_m, correct is not None, bool(about.get("imu_calibrated")))  # fmt: skip
     files = sorted(args.record.glob("*.png"))
     stamps = (arrays["frame_t_ns"] - zero_ns) / 1e9
     if len(files) != len(stamps):
