@@ -108,8 +108,8 @@ def _views(fit: Intrinsics) -> list[Finding]:
         out.append(
             Finding(
                 level,
-                f"not enough data: {count} good views, the {region(*map(int, rough))} of the picture is known"
-                f" to {_px(fit.std_px.max())} only",
+                f"not enough data: {count} good views, {_px(fit.std_px.max())} in the"
+                f" {region(*map(int, rough))} of the picture",
                 f"take at least {15 - count} more, tilted each way and out to the corners",
             )
         )
@@ -134,18 +134,33 @@ def _views(fit: Intrinsics) -> list[Finding]:
 def _errors(fit: Intrinsics) -> list[Finding]:
     scale = scale_of(fit.size[0])
     quality = quality_of(fit)
-    # each half is known half as well: more than that is a change, or a camera that slipped
-    halves = max(HALF_SPLIT_PX * scale, HALVES_SIGMA * 2 * float(np.median(fit.std_px)))
     limits = (
         ("error on views left out", quality["held_out_px"], HELD_OUT_PX * scale, "clean the lens, stop motion blur, check the board is flat"),
         ("uncertainty at the centre", quality["projection_std_px"]["centre"], STD_CENTRE_PX * scale, "take more views, closer, tilted"),
-        (f"two halves of the views disagree, most in the {_torn(fit)}: that", quality["half_split_px"], halves, "take more views; both halves should cover the whole picture"),
     )  # fmt: skip
     return [
         Finding("FAIL" if value > 3 * limit else "MARGINAL", f"{what} is {_px(value)}, at most {_px(limit)} is good", do)
         for what, value, limit, do in limits
         if not value <= limit
-    ]  # fmt: skip
+    ] + _halves(fit, scale)  # fmt: skip
+
+
+def _halves(fit: Intrinsics, scale: float) -> list[Finding]:
+    """The fit of all views is off by about half of what its halves are apart."""
+    apart = fit.half_split_px
+    limit = HALF_SPLIT_PX * max(1.0, scale)  # noise of a corner does not shrink with the picture
+    if apart <= limit:
+        return []
+    if not np.isfinite(apart):
+        few = f"{len(fit.views)} views cannot be halved to see whether the halves agree"
+        return [Finding("MARGINAL", few, "take more views")]
+    # each half is known half as well: more than that is no chance
+    chance = HALVES_SIGMA * 2 * float(np.median(fit.std_px))
+    level: Level = "FAIL" if apart > 3 * max(limit, chance) else "MARGINAL"
+    cause = f"two halves of the views disagree by {apart:.3g} px, most in the {_torn(fit)}; at most {limit:.3g} px is good"
+    if apart > max(limit, chance):
+        return [Finding(level, f"{cause}, and chance would give {chance:.3g} px", "hold focus, zoom, mirroring and board as they are, and record again")]  # fmt: skip
+    return [Finding(level, cause, "take more views; both halves should cover the whole picture")]
 
 
 def _torn(fit: Intrinsics) -> str:

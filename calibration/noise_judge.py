@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from calibration.allan import Noise, Reading
 from calibration.still import Line
 from calibration.verdict import Finding, Level
 
+Floats = npt.NDArray[np.float64]
 CONFIDENT = 0.2  # half of a 95 % interval by its value
+TURNED_DEG, TURNED_BLOCK_S = 3.0, 1.0
 SHAKEN = 0.3  # of a sensor's variance: nothing else can be read
 GOOD_S = 7200.0
 SI = {"gyro": "rad/s", "accel": "m/s^2"}
@@ -100,6 +103,25 @@ def judge_moved(kind: str, moved_s: Sequence[float], level: Level = "FAIL") -> l
         return []
     more = f", and {len(moved_s) - 1} times more" if len(moved_s) > 1 else ""
     return [Finding(level, f"the {kind} moved at {moved_s[0]:.0f} s{more}", "lay it on something firm, hands off, and record again")]  # fmt: skip
+
+
+def judge_turned(t_s: Floats, accel: Floats) -> list[Finding]:
+    """Whether gravity came from elsewhere meanwhile; t_s (N,), accel (N, 3) in any unit.
+
+    Means over a second, for noise turns single samples; against their median.
+    """
+    edges = np.searchsorted(t_s, np.arange(t_s[0], t_s[-1], TURNED_BLOCK_S))
+    edges = np.unique(edges[edges < len(t_s)])
+    count = np.diff(np.append(edges, len(t_s)))[:, None]
+    ways = np.add.reduceat(accel, edges, axis=0) / count
+    ways /= np.maximum(np.linalg.norm(ways, axis=1, keepdims=True), 1e-12)
+    usual = np.median(ways, axis=0)
+    usual /= max(float(np.linalg.norm(usual)), 1e-12)
+    off_deg = np.rad2deg(np.arccos(np.clip(ways @ usual, -1, 1)))
+    if off_deg.max() <= TURNED_DEG:
+        return []
+    when = t_s[edges[int(np.argmax(off_deg > TURNED_DEG))]]
+    return [Finding("FAIL", f"the device was turned, by {off_deg.max():.0f} deg; gravity leaves its usual direction at {when:.0f} s", "lay it on something firm, hands off, and record again")]  # fmt: skip
 
 
 def judge_published(

@@ -22,6 +22,7 @@ WINDOW_S = 0.06
 EDGE_S = 0.02  # speeds are differences over this, each way
 LAGS = 12
 LEAST_WINDOWS = 40
+SKEW_RAD = 0.003  # what a chip's gyro axis is off a right angle, where not calibrated
 AXES_RAD = 0.004  # what accelerometer and gyro axes of one chip differ by, where not calibrated
 UPRIGHT_DEG = 10.0
 
@@ -71,10 +72,12 @@ class ImuMount:
 
 
 def solve_mount(
-    motion: Motion, radius_m: float, track_m: float, same_axes: bool = False
+    motion: Motion, radius_m: float, track_m: float, same_axes: bool = False, square: bool = False
 ) -> ImuMount:
     """Fit both axes; `same_axes`: gyro and accelerometer were brought into one frame before.
 
+    `square`: the gyro's axes are known to be at right angles. If they are not, the one that turning
+    shows may lean against the frame nearest to all three, and no motion of the base tells.
     DataError where the base hardly turned or drove, or the two sensors' axes are not of one frame.
     """
     turned = _slope(*_turning(motion, radius_m, track_m), "turned on the spot")
@@ -85,8 +88,11 @@ def solve_mount(
     length = float(np.linalg.norm(x))
     x /= length
     y = np.cross(z, x)
-    roll = np.sqrt(y @ turned.covariance @ y) / np.linalg.norm(turned.slope)
-    pitch = np.sqrt(x @ turned.covariance @ x) / np.linalg.norm(turned.slope)
+    skew = 0.0 if same_axes or square else SKEW_RAD
+    roll, pitch = (
+        np.hypot(np.sqrt(a @ turned.covariance @ a) / np.linalg.norm(turned.slope), skew)
+        for a in (y, x)
+    )
     yaw = np.hypot(np.sqrt(y @ driven.covariance @ y) / length, 0 if same_axes else AXES_RAD)
     return ImuMount(np.stack((x, y, z)), np.array([roll, pitch, yaw]), _bias(motion), turned, driven)  # fmt: skip
 

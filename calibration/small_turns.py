@@ -82,7 +82,7 @@ class SmallTurns:
         at = np.flatnonzero(inside)
         if len(at) < LEAST_PIXELS:
             return None, 0.0
-        expected, du, dv = _sample(before, u[at], v[at])
+        expected, du, dv = sample(before, u[at], v[at])
         # how a small turn of the later camera moves the point that is looked up
         ray = turn @ self.rays[:, at]
         moved = np.cross(np.eye(3)[:, None, :], self.rays[:, at].T[None])  # (3, N, 3) e_i x r
@@ -119,10 +119,10 @@ def small_rotation(turn_rad: Floats) -> Floats:
     return found
 
 
-def _sample(
+def sample(
     image: npt.NDArray[np.floating[Any]], u: Floats, v: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    """Bilinear values and derivatives by u and v at (N,) places within the image."""
+    """Bilinear values and derivatives by u and v at (N,) places within the image (H, W)."""
     i, j = v.astype(np.int64), u.astype(np.int64)
     b, a = v - i, u - j
     image = image.astype(np.float64)

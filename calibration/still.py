@@ -56,7 +56,7 @@ def solve(t_s: Floats, xyz: Floats) -> Still:
     length_s = float(t_s[-1] - t_s[0])
     if length_s < LEAST_S:
         raise DataError(
-            f"{length_s:.1f} s recorded, at least {LEAST_S:.0f} s at rest needed (60 s wanted)"
+            f"{length_s:.4g} s recorded, at least {LEAST_S:.0f} s at rest needed (60 s wanted)"
         )
     starts = piece_starts(t_s)
     inside = np.delete(np.diff(t_s), starts - 1)
@@ -106,7 +106,7 @@ def line(frequency_hz: Floats, power: Floats) -> Line | None:
     at = int(inside[best])
     near = power[max(0, at - 2) : at + 3]
     extra = float((near - level[best]).clip(0).sum() * step)
-    share = extra / max(float(power[1:].sum() * step), 1e-300)
+    share = min(1.0, extra / max(float(power[1:].sum() * step), 1e-300))
     if power[at] < LINE_TIMES * level[best] or share < LINE_SHARE:
         return None
     centre = float(near @ frequency_hz[max(0, at - 2) : at + 3] / near.sum())

@@ -50,7 +50,7 @@ KINDS = {
     "gravity": Kind("mcu", "imu-multi", 0.3, 0.15, 0.06, "gravity as felt moved {0:+.2f} m/s^2", 1.0),
     "camera_roll": Kind("camera", "head", 1.0 * DEG, 0.5 * DEG, 0.25 * DEG, "camera turned {0:+.1f} deg about its axis", DEG),
     "camera_pitch": Kind("camera", "head", 1.2 * DEG, 0.6 * DEG, 0.35 * DEG, "camera turned {0:+.1f} deg up or down", DEG),
-    "camera_yaw": Kind("camera", "head", 1.2 * DEG, 0.6 * DEG, 0.35 * DEG, "camera turned {0:+.1f} deg sideways", DEG),
+    "camera_course": Kind("camera", "head", 3.0 * DEG, 1.5 * DEG, 0.8 * DEG, "camera turned {0:+.1f} deg sideways", DEG),
     "focal": Kind("camera", "camera", 0.1, 0.05, 0.03, "focal length moved {0:+.0f} %", 0.01),
 }  # fmt: skip
 

@@ -166,10 +166,11 @@ class CameraBlocks:
     """What pictures turned more than foretold, against what was foretold: mount and focal length.
 
     A camera whose mount is off by a small rotation d sees a turn p as p + p x d; one whose focal
-    length is off sees it scaled. A constant takes up the gyro's bias.
+    length is off sees it scaled. A constant takes up the gyro's bias. A turn sideways is fitted and
+    not told: a base that turns about the vertical shows none of it (`course.py` does).
     """
 
-    NAMES = ("camera_pitch", "camera_yaw", "camera_roll", "focal")  # optical x, y, z; scale
+    NAMES = ("camera_pitch", None, "camera_roll", "focal")  # optical x, y, z; scale
 
     def __init__(self, tell: Told) -> None:
         self._tell = tell
@@ -185,4 +186,5 @@ class CameraBlocks:
         value, std = self._fit.solve()
         self._fit.clear()
         for name, v, s in zip(self.NAMES, value[:4], std[:4], strict=True):
-            self._tell(name, t_ns, float(v), float(s))
+            if name is not None:
+                self._tell(name, t_ns, float(v), float(s))

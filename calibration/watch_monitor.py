@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.camera import PinholeCamera
+from calibration.course import CourseBlocks
 from calibration.small_turns import Float32, SmallTurns, small_rotation
 from calibration.watch import KINDS, Flag, Gauge, flags_of
 from calibration.watch_blocks import GAP_NS, Base, CameraBlocks, RestBlocks, WheelBlocks
@@ -47,6 +48,7 @@ class Monitor:
         self._rest = RestBlocks(self._tell)
         self._wheels = WheelBlocks(watched.base, self._tell)
         self._camera = CameraBlocks(self._tell)
+        self._course = CourseBlocks(watched.pinhole, self._tell)
         self._turns = SmallTurns(watched.pinhole)
         self._t = np.zeros(KEEP)
         self._rows = np.zeros((KEEP, 6))  # gyro's integral (3), head yaw and pitch, way
@@ -67,6 +69,7 @@ class Monitor:
         self._last = self._frame = None
         self._count = 0
         self._wheels.pause()
+        self._course.pause()
 
     def sense(self, t_ns: int, position_rad: Sequence[float] | Floats, gyro_rad_s: Floats, accel_m_s2: Floats) -> None:  # fmt: skip
         """Joint positions (J,), and the IMU's samples of one control period (5, 3)."""
@@ -99,21 +102,19 @@ class Monitor:
     def see(self, t_ns: int, pixels: npt.NDArray[np.uint8]) -> None:
         """A frame (H, W, 3) of the pinhole, by its mid-exposure time."""
         before, self._frame = self._frame, None
-        if self._count < 2:
-            return
-        if before is None or not 0 < t_ns - before[0] < FRAME_GAP_NS:
-            self._frame = (t_ns, SmallTurns.grey(pixels))
-            return
-        then, now = self._at(before[0]), self._at(t_ns)
-        if then is None or now is None:
-            self._frame = (t_ns, SmallTurns.grey(pixels))
-            return
+        now = self._at(t_ns) if self._count >= 2 else None
         grey = SmallTurns.grey(pixels)
-        self._frame = (t_ns, grey)
-        dt = (t_ns - before[0]) / 1e9
-        if abs(now[5] - then[5]) > AHEAD_M_S * dt:
+        if now is None:
             return
+        self._frame = (t_ns, grey)
         bias = self._rest.bias if self._rest.bias is not None else np.zeros(3)
+        self._course.see(t_ns, grey, now, _camera(now), bias)
+        if before is None or not 0 < t_ns - before[0] < FRAME_GAP_NS:
+            return
+        then = self._at(before[0])
+        dt = (t_ns - before[0]) / 1e9
+        if then is None or abs(now[5] - then[5]) > AHEAD_M_S * dt:
+            return
         base_turn = small_rotation(now[:3] - then[:3] - bias * dt)
         one, other = _camera(then), _camera(now)
         turn = one.T @ base_turn @ other

@@ -233,12 +233,18 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write beside the place and rename there: nothing half-written."""
+    """Write beside the place and rename there: nothing half-written.
+
+    A device or pipe (`/dev/stdout`) is written to, for a rename would put a file in its place.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    through = path.exists() and not path.is_file() and not path.is_dir()
     work = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        work.write_bytes(content.encode() if isinstance(content, str) else content)
-        work.replace(path)
+        place = path if through else work
+        place.write_bytes(content.encode() if isinstance(content, str) else content)
+        if not through:
+            work.replace(path)
     except OSError as error:
         work.unlink(missing_ok=True)
         raise RuntimeFault(

@@ -1,5 +1,7 @@
 """The camera solver on views whose truth is known."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -147,6 +149,29 @@ def test_few_views_and_no_tilt_are_no_pass():
     assert any("tilted in 0 of 8 directions" in f.cause for f in findings_of(flat))
     with pytest.raises(DataError, match="found in 2 pictures"):
         solve_intrinsics(views(PINHOLE, count=2), SIZE)
+
+
+@pytest.mark.parametrize(
+    ("apart_px", "says"),
+    [
+        (0.49, None),
+        (0.6, "take more views; both halves should cover the whole picture"),
+        (np.inf, "take more views"),
+    ],
+)
+def test_halves_that_disagree_are_no_pass(apart_px, says):
+    fit = solve_intrinsics(views(PINHOLE, noise=0.4, count=12), SIZE)
+    found = [f for f in findings_of(replace(fit, half_split_px=apart_px)) if "hal" in f.cause]
+    assert [(f.level, f.next) for f in found] == ([("MARGINAL", says)] if says else [])
+
+
+def test_a_lens_that_changes_from_view_to_view_is_more_than_chance():
+    moved = PINHOLE + np.array([30.0, 30.0, 0, 0, *[0] * 5])
+    mixed = [v for pair in zip(views(PINHOLE), views(moved, seed=1), strict=True) for v in pair]
+    found = [
+        f for f in findings_of(solve_intrinsics(mixed, SIZE)) if "chance would give" in f.cause
+    ]
+    assert found and "hold focus, zoom, mirroring" in found[0].next
 
 
 def test_a_bent_board_is_measured_and_told():

@@ -61,6 +61,32 @@ def test_the_twin_finds_its_own_mount_and_delay(capsys, tmp_path, film) -> None:
     assert found.camera_offset_ns == round(1e9 * verdict["result"]["time_offset_s"])
 
 
+@pytest.mark.heavy
+@pytest.mark.parametrize("seed", [SEED, 41])
+def test_raw_axes_are_corrected_by_imu_multi(capsys, tmp_path, seed: int) -> None:
+    """`--imu`: both recordings of the same IMU, as the chip's factory left it."""
+    film, poses, imu = tmp_path / "film", tmp_path / "poses", tmp_path / "imu.json"
+    for argv in (
+        ["cam-imu", "record", "--out", film, "--seed", seed, "--raw-imu"],
+        ["imu-multi", "record", "--out", poses, "--seed", seed],
+        ["imu-multi", "solve", "--record", poses, "--out", imu],
+    ):
+        assert companion.main(["calibrate", *map(str, argv)]) == 0
+    capsys.readouterr()
+    _, said, _ = calibrate(capsys, "solve", "--record", film, "--imu", imu, "--json")
+    verdict = json.loads(said)
+    assert verdict["result"]["gyro_axes"] == "imu-multi"
+    about = json.loads((film / "record.json").read_text())
+    check(verdict, about["truth"]["camera_from_imu"]["imu-multi"])
+
+
+def test_calibrated_axes_are_not_corrected_twice(capsys, tmp_path, film) -> None:
+    code, _, err = calibrate(capsys, "solve", "--record", film, "--imu", tmp_path / "any.json")
+    assert code == 2 and "may not be corrected twice" in err and "--raw-imu" in err
+    code, _, err = calibrate(capsys, "record", "--out", tmp_path / "f", "--raw-imu", "--port", "x", "--camera", "y")  # fmt: skip
+    assert code == 2 and "--raw-imu is for the twin" in err
+
+
 def test_what_was_not_recorded_so_is_refused_by_name(capsys, tmp_path, film) -> None:
     code, _, err = calibrate(capsys, "solve", "--record", tmp_path)
     assert code == 1 and "is no recording of camera and IMU" in err

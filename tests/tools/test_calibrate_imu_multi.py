@@ -49,7 +49,7 @@ def test_swapped_files_and_gravity_off_earth(capsys) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "no line of numbers"),
+        ("", "the file is empty"),
         ("a,b,c\nx,y,z\n", "no line of numbers"),
         ("0.0 1 2 3\n0.01 1 2 3\n", "2 rows, at least 50 needed"),
         ("t,gx,gy,gz\n" + "".join(f"{i / 100},0,0,1\n" for i in range(99)), "only gyro axes found"),

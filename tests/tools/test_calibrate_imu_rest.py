@@ -48,6 +48,25 @@ def test_a_minute_at_rest(capsys, tmp_path: Path) -> None:
     assert code == 3 and "only 20 s recorded" in out
 
 
+def test_a_device_that_was_turned_is_named_before_its_units(capsys, tmp_path: Path) -> None:
+    rng, log = np.random.default_rng(0), tmp_path / "a.csv"
+    angle = np.radians(30) * np.clip(np.arange(6000) / 100 - 20, 0, 4)
+    accel = 9.8 * np.stack([np.sin(angle), 0 * angle, np.cos(angle)], 1) + rng.normal(0, 0.01, (6000, 3))  # fmt: skip
+    rows = [f"{i / 100},{','.join(map(str, v))}" for i, v in enumerate(accel)]
+    log.write_text("t,ax,ay,az\n" + "\n".join(rows))
+    code, out, _ = say(capsys, "imu-static", "solve", "--imu", log)
+    assert code == 1 and "the device was turned, by" in out.splitlines()[0]
+    assert "no known unit" not in out
+
+
+def test_curves_whose_second_column_is_tau_again(capsys, tmp_path: Path) -> None:
+    curves = tmp_path / "a.csv"
+    tau = np.geomspace(1, 1000, 30)
+    np.savetxt(curves, np.column_stack([tau, 0.05 * tau, 1 / np.sqrt(tau)]))
+    code, _, err = say(capsys, "imu-allan", "solve", "--curves", curves)
+    assert code == 1 and "column 2 is column 1 times a factor" in err and err.count("\n") == 1
+
+
 def test_units_are_taken_from_the_header_and_checked(capsys, tmp_path: Path) -> None:
     degrees = HEADER.replace("rad s^-1", "deg s^-1").replace("m s^-2", "g")
     log = recording(tmp_path / "a.csv", 60, 100, degrees, (180 / np.pi, 1 / 9.80665))

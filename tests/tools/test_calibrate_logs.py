@@ -82,6 +82,8 @@ def test_six_columns_without_a_header_are_told_apart_by_gravity(tmp_path: Path) 
         ("gyro_rad_s_y", "gyro", 1, "rad/s"),
         ("gyroADC[2]", "gyro", 2, "counts"),
         ("ax_g", "accel", 0, "g"),
+        ("gx", "gyro", 0, ""),
+        ("g_y", "gyro", 1, ""),
         ("Acceleration y (m/s^2)", "accel", 1, "m/s^2"),
         ("gyro_deg_h_z", "gyro", 2, "deg/h"),
         ("timestamp [ns]", "time", 0, "ns"),
@@ -112,12 +114,59 @@ GOOD = [f"{i / 100}" for i in range(100)]
         ("timestamp [s]," + EUROC.split(",", 1)[1] + "\n" + rows([str(i * 5000) for i in range(99)]), "correct the header's unit"),
         ("\n".join("1 2" for _ in range(99)), "name the columns in a first line"),
         (rows(["3.5"] * 99), "does not move"),
+        (rows(GOOD[::-1]), "runs backwards"),
+        ("\n".join(GOOD), "found one number a line"),
         (rows([str(i * 10**12) for i in range(99)]), "are no IMU's clock"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(DataError, match=says):
         log(tmp_path, text)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize(("cell", "comma"), [(",", False), (";", False), (";", True), ("\t", True)])
+def test_a_spreadsheet_s_text_is_read(
+    tmp_path: Path, encoding: str, cell: str, comma: bool
+) -> None:
+    head = cell.join(
+        ["t (s)", *(f"gyro_{a} (°/s)" for a in "xyz"), *(f"accel_{a} (g)" for a in "xyz")]
+    )
+    body = rows(GOOD, cell)
+    path = tmp_path / "a.csv"
+    path.write_bytes(f"{head}\r\n{body.replace('.', ',') if comma else body}".encode(encoding))
+    found, plain = read_log(path), log(tmp_path, rows(GOOD))
+    assert np.array_equal(found.t_s, plain.t_s)
+    assert np.array_equal(found.axes("accel").xyz, plain.axes("accel").xyz)
+    assert (found.gyro.unit, found.accel.unit) == ("deg/s", "g")
+
+
+def test_a_sensor_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    text = "t,gx,gy,gz,ax,ay,az\n" + "".join(f"{g},0,0.1,0,{g},1,{g}\n" for g in GOOD)
+    found = log(tmp_path, text)
+    with pytest.raises(
+        DataError, match="gyro x, gyro y, gyro z never changes from 0; find out whether"
+    ):
+        found.axes("gyro")
+    with pytest.raises(DataError, match="accel y never changes from 1"):
+        found.axes("accel")
+
+
+@pytest.mark.parametrize(("share", "named"), [(0.002, False), (0.2, True)])
+def test_wild_samples_are_named_and_motion_is_not(
+    tmp_path: Path, share: float, named: bool
+) -> None:
+    rng, t = np.random.default_rng(0), np.arange(4000) / 100
+    move = np.where(t < 10, 0, np.sin(7 * t) + 0.3 * np.sin(2 * np.pi * 23 * t) * (t > 30))[:, None]
+    values = rng.normal(0, 0.002, (4000, 6)) + np.array([1, 2, 3, 9, 5, 3]) * move
+    values[rng.random(4000) < share] += 3 * rng.normal(size=6)
+    text = "\n".join(f"{a},{','.join(map(str, v))}" for a, v in zip(t, values, strict=True))
+    found = log(tmp_path, "t,gx,gy,gz,ax,ay,az\n" + text)
+    if named:
+        with pytest.raises(DataError, match="of the samples of gyro . jump away"):
+            found.axes("gyro")
+    else:
+        assert len(found.axes("gyro").xyz) == 4000
 
 
 def test_binary_files_and_missing_ones(tmp_path: Path) -> None:

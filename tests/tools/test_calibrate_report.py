@@ -1,12 +1,16 @@
 """`companion calibrate TOOL report`: the page of a result, beside what is installed."""
 
 import json
+import os
 import re
+import stat
+import threading
 
 import pytest
 
 from calibration.store import Record, write_record
 from tools import companion
+from tools.report import write_whole
 
 VERDICT = {
     "tool": "camera", "verdict": "MARGINAL", "cause": "the lower right was hardly seen", "next": "fill it",
@@ -69,3 +73,14 @@ def test_bad_input_is_one_sentence(capsys, tmp_path, result):
     assert code == 2 and "no such file" in err
     code, _, err = report(capsys, tmp_path, result, "--serial", "a/b")
     assert code == 0, "a serial that names no file has nothing installed"
+
+
+def test_a_pipe_stays_a_pipe(tmp_path):
+    """`--out /dev/stdout`: a rename would put a file where the device was."""
+    pipe, got = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: got.append(pipe.read_text()))
+    reader.start()
+    write_whole(pipe, "whole")
+    reader.join(10)
+    assert got == ["whole"] and stat.S_ISFIFO(pipe.stat().st_mode)

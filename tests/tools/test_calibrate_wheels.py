@@ -118,7 +118,7 @@ def test_tuples_of_scan_matching(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("text", "code", "word"),
     [
-        ("", 1, "no line of numbers"),
+        ("", 1, "the file is empty"),
         ("t,left,right\n0,1,2\n1,2,3\n", 1, "needed are"),
         ("{}\n", 1, "line 1"),
         ('{"T": 1, "phi_l": 1, "phi_r": 1, "sm": [0, 0, 0]}\n', 1, "1 stretches"),
@@ -134,6 +134,46 @@ def test_bad_logs_are_one_sentence(capsys, tmp_path, text, code, word):
     file.write_text(text)
     got, _, err = solve(capsys, "--log", file)
     assert got == code and word in err and err.count("\n") == 1, err
+
+
+def _log(tmp_path, **columns):
+    file = tmp_path / "log.csv"
+    np.savetxt(file, np.stack(list(columns.values()), 1), delimiter=",", header=",".join(columns), comments="")  # fmt: skip
+    return file
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "says"),
+    [
+        ({"gyro_z": lambda t, x: 0 * x}, "gyro_z never changes from 0"),
+        ({"left": lambda t, x: 0 * x}, "left never changes from 0"),
+        ({"gyro_z": lambda t, x: np.interp(t - 0.6, t, x)}, "turn alike, but 0.3 s apart"),
+        ({"left": lambda t, x: np.where(np.arange(len(x)) % 9 < 2, np.nan, x)}, "hold no number"),
+        (
+            {"gyro_z": lambda t, x: x + 9 * (np.random.default_rng(0).random(len(x)) < 0.1)},
+            "of the samples of gyro_z jump away",
+        ),
+    ],
+)
+def test_what_spoils_a_log_is_named(capsys, tmp_path, spoilt, says):
+    t, left, right, gyro, *_ = samples()
+    columns = {"t": t, "left": left, "right": right, "gyro_z": gyro}
+    columns |= {name: change(t, columns[name]) for name, change in spoilt.items()}
+    code, _, err = solve(capsys, "--log", _log(tmp_path, **columns))
+    assert code == 1 and says in err and err.count("\n") == 1, err
+
+
+def test_a_slow_gyro_and_a_few_lost_rows(capsys, tmp_path):
+    t, left, right, gyro, *_ = samples()
+    columns = {"t": t, "left": left, "right": right, "gyro_z": gyro}
+    slow = {k: v[:: round(0.2 / (t[1] - t[0]))] for k, v in columns.items()}
+    code, _, err = solve(capsys, "--log", _log(tmp_path, **slow))
+    assert code == 1 and "5 rows a second" in err
+    right = right.copy()
+    right[100] = np.nan
+    code, verdict, _ = solve(capsys, "--log", _log(tmp_path, **columns | {"right": right}))
+    assert code == 0, verdict["cause"]
+    assert verdict["result"]["base_over_diameter"] == pytest.approx(BASE / (RL + RR), rel=3e-3)
 
 
 def test_a_wrapped_counter_is_named(capsys, tmp_path):

@@ -108,6 +108,10 @@ def camera_nodded(rig: TwinRig) -> None:
     turned(rig.twin.ids.camera_site, rig.twin.model, (0.0, 1.0, 0.0), 1.5)
 
 
+def camera_aside(rig: TwinRig) -> None:
+    turned(rig.twin.ids.camera_site, rig.twin.model, (0.0, 0.0, 1.0), 4.0)
+
+
 def remounted(rig: TwinRig) -> None:
     turned(rig.twin.model.site("imu").id, rig.twin.model, (1.0, 0.0, 0.0), 5.0)
 
@@ -123,6 +127,7 @@ FAULTS = {
     "IMU": (remounted, "imu_roll", 5 * DEG, 60.0, 60.0),
     "camera rolled": (camera_rolled, "camera_roll", 1.5 * DEG, 330.0, 330.0),
     "camera nodded": (camera_nodded, "camera_pitch", -1.5 * DEG, 330.0, 330.0),
+    "camera aside": (camera_aside, "camera_course", -4 * DEG, 700.0, 1000.0),
 }
 EACH = [
     pytest.param(n, s, marks=[pytest.mark.heavy] if n.startswith("camera") else [])

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.allan import Curve, Noise, Reading
-from calibration.noise_judge import AXES, PER_SI, SI, unit_of
+from calibration.noise_judge import AXES, PER_SI, SI, judge_turned, unit_of
 from calibration.still import Still
 from calibration.verdict import Finding
 from runtime.errors import ConfigError
@@ -34,19 +34,24 @@ def in_si(log: Log, args: argparse.Namespace) -> tuple[dict[str, Floats], list[F
     """(N, 3) of each sensor of a log in SI units, and what is odd about their units."""
     given = {"gyro": log.gyro, "accel": log.accel}
     if log.unnamed is not None:
-        level = float(np.linalg.norm(log.unnamed.xyz.mean(axis=0)))
+        level = _level(log.unnamed.xyz)
         heavy = any(abs(level / (9.80665 * PER_SI[u]) - 1) < 0.1 for u in ("m/s^2", "g", "mg"))
         given["accel" if heavy else "gyro"] = log.unnamed
     found, findings = {}, []
-    for kind, axes in given.items():
-        if axes is None:
-            continue
+    for kind in (k for k, axes in given.items() if axes is not None):
+        axes = log.axes(kind)
         stated = getattr(args, f"{kind}_unit") or axes.unit
-        level = float(np.linalg.norm(axes.xyz.mean(axis=0)))
-        unit, odd = unit_of(kind, stated, level)
+        unit, odd = unit_of(kind, stated, _level(axes.xyz))
         found[kind] = axes.xyz / PER_SI[unit]
         findings += odd
+    if "accel" in found:
+        findings = judge_turned(log.t_s, found["accel"]) + findings
     return found, findings
+
+
+def _level(xyz: Floats) -> float:
+    """Length of a usual sample: gravity's even where the device was turned."""
+    return float(np.median(np.linalg.norm(xyz, axis=1)))
 
 
 def read_published(path: Path) -> dict[str, float]:

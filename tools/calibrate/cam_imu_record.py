@@ -48,6 +48,7 @@ def add_record(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, required=True, metavar="DIR", help="a new folder for the film and the motion")  # fmt: skip
     add("--board", default=TWIN_BOARD, metavar="BOARD", help=f"fixed before its face (default {TWIN_BOARD})")  # fmt: skip
     add("--camera", default="", metavar="DEVICE", help="the head's camera (default: the twin's)")
+    add("--raw-imu", action="store_true", help="the twin's IMU as before its factory calibration, for `solve --imu` (a robot's always is)")  # fmt: skip
     add_rig(parser)
 
 
@@ -57,9 +58,14 @@ def record(args: argparse.Namespace) -> int:
         raise ConfigError(f"--out {args.out} is not empty; give a new folder")
     if args.port and not args.camera:
         raise ConfigError("--camera is missing: name the head's camera, as /dev/video0")
+    if args.port and args.raw_imu:
+        raise ConfigError("--raw-imu is for the twin: a robot's board always delivers raw axes; leave it out")  # fmt: skip
     board = parse_board(args.board)
     print("The base cannot roll or pitch itself: its z axis is found by turning, its x axis by driving.")  # fmt: skip
-    with open_rig(args, SPACE) as rig, open_camera(rig, args.camera, board) as camera:
+    with (
+        open_rig(args, SPACE, raw_imu=args.raw_imu) as rig,
+        open_camera(rig, args.camera, board) as camera,
+    ):
         tape = Tape(rig, camera)
         perform(tape)
         frames = camera.frames()
@@ -69,6 +75,7 @@ def record(args: argparse.Namespace) -> int:
             "tool": "cam-imu",
             "serial": serial,
             "imu_serial": uid,
+            "imu_calibrated": isinstance(rig, TwinRig) and not args.raw_imu,
             "body": args.body,
             "board": args.board,
         }

@@ -43,7 +43,7 @@ def solve(args: argparse.Namespace) -> int:
     correct = _corrections(args.imu, about, args.folder)
     motion, zero_ns = _motion(arrays, correct)
     geometry = body.geometry
-    mount = solve_mount(motion, geometry.wheel_radius_m, geometry.track_width_m, correct is not None)  # fmt: skip
+    mount = solve_mount(motion, geometry.wheel_radius_m, geometry.track_width_m, correct is not None, bool(about.get("imu_calibrated")))  # fmt: skip
     files = sorted(args.record.glob("*.png"))
     stamps = (arrays["frame_t_ns"] - zero_ns) / 1e9
     if len(files) != len(stamps):
@@ -90,6 +90,11 @@ def _corrections(file: Path | None, about: dict[str, Any], folder: Path | None) 
             return imu_map(read_record(here, about["imu_serial"], "imu-multi").result)
         except RecordError:
             return None
+    if about.get("imu_calibrated"):
+        raise ConfigError(
+            f"--imu {file}: this twin's IMU delivered calibrated axes, which may not be corrected twice;"
+            " record with --raw-imu, or solve without --imu"
+        )
     verdict = read_verdict(file)
     if verdict.tool != "imu-multi":
         raise ConfigError(f"--imu {file} is of {verdict.tool}; give what `imu-multi solve --out` wrote")  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,12 @@ from tools.calibrate.recording import recording_of
 TOOL = "camera-quick"
 SHOTS = 3
 DRIFT_PX = 1.0  # in a picture 640 wide; grows as the gates of the full calibration do
-SIGMAS = 3.0  # that a change of the lens must stand out by
+CENTRE_PX = (
+    3.0  # of the principal point, as the former: a third of a degree by which all is seen turned
+)
+SIGMAS = (
+    4.0  # that a change must stand out by: three shots are few, and their errors are not all noise
+)
 WORSE = 2.5  # times the error that the calibration had on views it had not seen
 WORSE_FLOOR_PX = 0.3
 
@@ -94,18 +100,42 @@ def judge(seen: Views, stored: _Stored, source: Path, device: str = "") -> Verdi
         "views": len(seen.views),
         "view_px": {name: rms([r]) for name, r in residuals.items()},
     }
-    change, std = _change(seen, lens, model)
-    quality |= {"lens_change_px": change, "lens_change_std_px": std}
+    moved = _change(seen, lens, model, _centre_std(stored))
+    quality |= {
+        "lens_change_px": moved.lens_px,
+        "lens_change_std_px": moved.lens_std_px,
+        "centre_change_px": moved.centre_px,
+        "centre_change_std_px": moved.centre_std_px,
+    }
     scale = scale_of(size[0])
-    findings = _findings(drift, held_out, scale) + _moved(change, std, scale)
+    findings = _findings(drift, held_out, scale) + _moved(moved, scale, float(lens[0]))
     return judged(TOOL, {}, quality, findings, sha, device, "nothing", "the lens is as calibrated")
 
 
-def _change(seen: Views, lens: Floats, model: str) -> tuple[float, float]:
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What three shots would change of a stored lens [px], and how sure that is."""
+
+    lens_px: float  # median over the picture, turns of the camera apart
+    lens_std_px: float
+    centre_px: float  # of the principal point
+    centre_std_px: float  # along its change, the stored one's included
+
+
+def _centre_std(stored: _Stored) -> Floats:
+    """(2,) of the stored principal point [px]; 0 where a result does not say."""
+    std = stored.result.get("std")
+    std = std if isinstance(std, dict) else {}
+    return np.array([float(std.get(k) or 0.0) for k in ("cx", "cy")])
+
+
+def _change(seen: Views, lens: Floats, model: str, centre_std: Floats) -> Change:
     """How far the shots, were they to choose, would move projection [px], and its uncertainty.
 
     Poses swallow most of a moved lens, so a small residual alone proves little: focal length,
-    centre and first distortion are fitted beside the stored ones.
+    centre and first distortion are fitted beside the stored ones. A moved centre is told by itself:
+    with turns of the camera taken out hardly anything of it is left, but on its mount the camera
+    does not turn, and sees everything in another direction.
     """
     free = np.zeros((len(lens), 4))
     free[:2, 0] = lens[:2] / lens[0]
@@ -117,14 +147,28 @@ def _change(seen: Views, lens: Floats, model: str) -> tuple[float, float]:
     new = Solution(whole, lens + free @ fit.x, fit.poses, fit.residuals, free @ fit.covariance @ free.T, free @ fit.robust @ free.T)  # fmt: skip
     at = grid_px(seen.size)
     change, std = projection_change(old, new, at), projection_std(new, at, seen.size)
-    return float(np.nanmedian(change)), float(np.median(std))
+    centre: Floats = fit.x[1:3]
+    length = float(np.linalg.norm(centre))
+    way = centre / max(length, 1e-12)
+    found: list[Floats] = [c[1:3, 1:3] + np.diag(centre_std**2) for c in (fit.covariance, fit.robust)]  # fmt: skip
+    sure = max(float(np.sqrt(max(float(way @ c @ way), 0.0))) for c in found)
+    return Change(float(np.nanmedian(change)), float(np.median(std)), length, sure)
 
 
-def _moved(change: float, std: float, scale: float) -> list[Finding]:
-    if change > DRIFT_PX * scale and change > SIGMAS * std:
-        return [Finding("FAIL", f"the lens moved, or this is another camera: a lens that is {change:.2g} ± {std:.2g} px different fits better, {DRIFT_PX * scale:.2g} px is the most", "recalibrate: companion calibrate camera record")]  # fmt: skip
-    if not std <= DRIFT_PX * scale:
-        return [Finding("MARGINAL", f"the shots cannot tell whether the lens moved: ±{std:.2g} px", "take shots that fill the picture, tilted by 30 degrees, left, right and up")]  # fmt: skip
+def _moved(moved: Change, scale: float, focal_px: float) -> list[Finding]:
+    recalibrate = "recalibrate: companion calibrate camera record"
+    change, std, limit = moved.lens_px, moved.lens_std_px, DRIFT_PX * scale
+    if change > limit and change > SIGMAS * std:
+        return [Finding("FAIL", f"the lens moved, or this is another camera: a lens that is {change:.2g} ± {std:.2g} px different fits better, {limit:.2g} px is the most", recalibrate)]  # fmt: skip
+    centre, centre_std, most = moved.centre_px, moved.centre_std_px, CENTRE_PX * scale
+    if centre > most and centre > SIGMAS * centre_std:
+        turned = np.degrees(np.arctan(centre / focal_px))
+        return [Finding("FAIL", f"the lens moved, or this is another camera: the picture's centre is {centre:.2g} ± {centre_std:.2g} px elsewhere, {turned:.2g} deg; {most:.2g} px is the most", recalibrate)]  # fmt: skip
+    if not (std <= limit and centre_std <= most):
+        vague = (
+            f"±{std:.2g} px" if not std <= limit else f"its centre is known to ±{centre_std:.2g} px"
+        )
+        return [Finding("MARGINAL", f"the shots cannot tell whether the lens moved: {vague}", "take shots that fill the picture, tilted by 30 degrees, left, right and up")]  # fmt: skip
     return []
 
 

@@ -88,7 +88,7 @@ def _look_around(rig: Rig, shutter: Shutter, folder: Path) -> list[str]:
             move_joint(rig, "head_pitch", pitch)
             at = rig.advance().position_rad
             name = f"{len(rows):02d}.png"
-            cv2.imwrite(str(folder / name), shutter.picture())
+            write_whole(folder / name, cv2.imencode(".png", shutter.picture())[1].tobytes())
             here = [at[rig.names.index(j)] for j in JOINTS]
             rows.append(f"{name},{here[0]:.6f},{here[1]:.6f}")
             step()

@@ -153,6 +153,9 @@ def _of_curves(args: argparse.Namespace) -> Parts:
         )
     if len(np.unique(tau_s)) < len(tau_s):
         raise DataError(f"{args.curves}: its first column repeats values, so is no tau; is this a log? use --imu")  # fmt: skip
+    same = [i for i in range(1, min(sheet.width, 4)) if np.ptp(np.log(values[:, i] / tau_s)) < 1e-3]
+    if same:
+        raise DataError(f"{args.curves}: column {same[0] + 1} is column 1 times a factor, so is no deviation; give tau [s] first, then the deviations of each axis")  # fmt: skip
     named: dict[str, list[int]] = {k: [c.place for c in sheet.of(k)] for k in ("gyro", "accel")}
     groups = {k: places for k, places in named.items() if places}
     if not groups:

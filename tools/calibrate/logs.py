@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.errors import DataError
+from calibration.spikes import MANY, spike_share
 from calibration.still import piece_starts
 from tools.calibrate.columns import Column, Sheet, read_sheet
 
@@ -56,13 +57,30 @@ class Log:
         """The axes of `gyro` or `accel`; unnamed ones are taken at the word of who gave the file."""
         found = self.gyro if kind == "gyro" else self.accel
         other = self.accel if kind == "gyro" else self.gyro
+        found = found or self.unnamed
         if found is not None:
+            require_alive(self.path, {f"{kind} {a}": found.xyz[:, i] for i, a in enumerate("xyz")})
             return found
-        if self.unnamed is not None:
-            return self.unnamed
         held = f"only {'accel' if kind == 'gyro' else 'gyro'} axes" if other else "no axes"
         raise DataError(
             f"{self.path}: {kind} asked, {held} found; name another file or its columns"
+        )
+
+
+def require_alive(path: Path, columns: dict[str, Floats]) -> None:
+    """DataError for columns (N,) that never change, or in which wild samples stand between others."""
+    dead = [name for name, x in columns.items() if x.min() == x.max()]
+    if dead:
+        raise DataError(
+            f"{path}: {', '.join(dead)} never changes from {columns[dead[0]][0] + 0.0:g}; find out whether"
+            " the sensor answers and whether these are its columns, and record again"
+        )
+    wild = {name: share for name, x in columns.items() if (share := spike_share(x)) > MANY}
+    if wild:
+        worst = max(wild, key=lambda name: wild[name])
+        raise DataError(
+            f"{path}: {wild[worst]:.0%} of the samples of {worst} jump away from their neighbours and"
+            " back; look for a loose cable or lost bytes, and record again"
         )
 
 
@@ -170,15 +188,16 @@ def _counted(rows: int, rate_hz: float) -> Ints:
     return np.round(np.arange(rows) * (1e9 / rate_hz)).astype(np.int64)
 
 
-def time_unit(path: Path, after: Floats, first: float, stated: str) -> tuple[str, str]:
+def time_unit(path: Path, after: Floats, first: float, stated: str, typical_hz: float = TYPICAL_HZ) -> tuple[str, str]:  # fmt: skip
     """The unit of a clock, and how it was found; `after` (N,) since the first stamp, in that unit.
 
-    Without a header: the size of an epoch stamp tells; else the unit whose rate is nearest to an IMU's.
+    Without a header: the size of an epoch stamp tells; else the unit whose rate is nearest to `typical_hz`, an IMU's.
     """
     steps = np.diff(after)
     period = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
     if period <= 0:
-        raise DataError(f"{path}: the time column does not move; is the first column a clock?")
+        how = "runs backwards" if (steps < 0).any() else "does not move"
+        raise DataError(f"{path}: the time column {how}; is the first column a clock? Export the log in order of time")  # fmt: skip
     rates = {unit: 1e9 / (period * ns) for unit, ns in UNIT_NS.items()}
     likely = [u for u, hz in rates.items() if RATES_HZ[0] <= hz <= RATES_HZ[1]]
     if stated:
@@ -195,7 +214,7 @@ def time_unit(path: Path, after: Floats, first: float, stated: str) -> tuple[str
             " give a log with a time column"
         )
     epoch = [u for u, ns in UNIT_NS.items() if 1e18 < first * ns < 3e18 and u in likely]
-    unit = (epoch or sorted(likely, key=lambda u: abs(np.log(rates[u] / TYPICAL_HZ))))[0]
+    unit = (epoch or sorted(likely, key=lambda u: abs(np.log(rates[u] / typical_hz))))[0]
     return unit, f"time taken for {unit}, by its rate: {rates[unit]:.4g} Hz (no unit in the header)"
 
 

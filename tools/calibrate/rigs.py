@@ -32,11 +32,11 @@ def add_rig(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def open_rig(args: argparse.Namespace, space: str, stand: bool = False) -> Iterator[Rig]:
-    """The twin (on a stand, if asked), or the robot: once somebody holds the key, if it needs `space`."""
+def open_rig(args: argparse.Namespace, space: str, stand: bool = False, raw_imu: bool = False) -> Iterator[Rig]:  # fmt: skip
+    """The twin (on a stand, or with its IMU raw, if asked), or the robot: once somebody holds the key, if it needs `space`."""
     body = load_body(args.body)
     if not args.port:
-        rig: Rig = TwinRig(body, args.seed, stand)
+        rig: Rig = TwinRig(body, args.seed, stand, raw_imu)
         rig.connect()
         yield rig
         return

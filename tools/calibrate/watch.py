@@ -29,15 +29,25 @@ from tools.watched import watched
 GROUPS = {
     "wheels": ("wheel_ratio", "wheel_base"),
     "IMU": ("gyro_bias_x", "gyro_bias_y", "gyro_bias_z", "imu_roll", "imu_pitch", "gravity"),
-    "camera": ("camera_roll", "camera_pitch", "camera_yaw", "focal"),
+    "camera": ("camera_roll", "camera_pitch", "camera_course", "focal"),
 }
 BLOCKS = 2  # beyond the reference, or a gauge has not said anything
-TITLES = {"imu_roll": "IMU roll", "imu_pitch": "IMU pitch", "focal": "Focal length"}
+TITLES = {
+    "camera_course": "Camera sideways",
+    "imu_roll": "IMU roll",
+    "imu_pitch": "IMU pitch",
+    "focal": "Focal length",
+}
 DO = {
     "wheels": "let it drive for three minutes, straight on, back, and in turns",
     "IMU": "let it stand for some seconds at five places",
     "camera": "let it turn on the spot for two minutes, in light",
 }
+UNSEEN = (
+    "What no sense on board tells: both wheels and the track larger alike (run the proof drive of `calibrate"
+    " robot`), which of the two wheels changed, a camera less than 3 degrees sideways, and a focal length"
+    " less than 10 % off (run `calibrate camera-quick`)."
+)
 
 
 class Seen(Monitor):
@@ -55,6 +65,7 @@ class Seen(Monitor):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
+    parser.epilog = UNSEEN
     add = parser.add_argument
     add(
         "--log", type=Path, required=True, metavar="DIR|F.mcap", help="the run's folder, or its log"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ import numpy.typing as npt
 
 from calibration.errors import DataError
 from calibration.wheels import Stretches
-from tools.calibrate.columns import read_sheet
-from tools.calibrate.logs import UNIT_NS, time_unit
+from tools.calibrate.columns import Sheet, read_sheet
+from tools.calibrate.logs import UNIT_NS, require_alive, time_unit
 
 Floats = npt.NDArray[np.float64]
 NAMES = {
@@ -31,6 +32,11 @@ NAMES = {
 WINDOW_S = 1.0
 DELAY_S = 0.3  # most that the reference may lag the wheels
 STILL = 0.02  # rad of wheel rotation: standing says nothing
+TYPICAL_HZ = 30.0  # odometry, and poses by scan matching
+LEAST_GYRO_HZ = 10.0
+MOST_LOST = 0.02  # share of the rows
+EXPLAINED = 0.5  # of the turning: less is no likeness, and its best delay none
+SENSED = ("left", "right", "left_rate", "right_rate", "gyro")
 JUMP = 20.0  # times the median step: a counter that wrapped or a log that was cut
 
 
@@ -80,11 +86,7 @@ def _tuples(path: Path) -> WheelLog:
 def _columns(path: Path, given: str) -> dict[str, tuple[str, Floats]]:
     """Columns by meaning: name as logged, values."""
     sheet = read_sheet(path)
-    names = (
-        [n.strip() for n in given.split(",")]
-        if given
-        else _header(path, sheet.skip, sheet.delimiter)
-    )
+    names = [n.strip() for n in given.split(",")] if given else _header(sheet)
     if len(names) != sheet.width:
         raise DataError(
             f"{path}: {sheet.width} columns and {len(names)} names; name them all with --columns, as"
@@ -109,27 +111,30 @@ def _columns(path: Path, given: str) -> dict[str, tuple[str, Floats]]:
     return held
 
 
-def _header(path: Path, skip: int, delimiter: str | None) -> list[str]:
-    if not skip:
+def _header(sheet: Sheet) -> list[str]:
+    if not sheet.skip:
         return []
-    with path.open(encoding="utf-8-sig", errors="replace") as stream:
-        lines = [next(stream) for _ in range(skip)]
-    text = lines[-1].lstrip("#% ").strip()
-    return [c.strip() for c in text.split(delimiter)]
+    text = list(itertools.islice(sheet.lines(), sheet.skip))[-1].lstrip("#% ").strip()
+    return [c.strip() for c in text.split(sheet.delimiter)]
 
 
 def _windows(path: Path, held: dict[str, tuple[str, Floats]], scale: float) -> WheelLog:
     """Stretches of a second from samples, the reference's delay found and taken out."""
+    held, lost = _finite(path, held)
     t, said = _seconds(path, held["t"])
+    require_alive(path, {name: x for key, (name, x) in held.items() if key in SENSED})
     left, right = (_rotation(path, held, side, t) * scale for side in ("left", "right"))
-    notes = [said]
+    notes = [said] + ([f"{lost} rows without a number left out"] if lost else [])
     if "gyro" in held:
+        rate_hz = 1 / max(float(np.median(np.diff(t))), 1e-9)
+        if rate_hz < LEAST_GYRO_HZ:
+            raise DataError(f"{path}: {rate_hz:.3g} rows a second, a gyro that is summed up needs {LEAST_GYRO_HZ:.0f}; log at the sensor's rate")  # fmt: skip
         yaw = _integral(t, held["gyro"][1])
         place, biased = None, True
     else:
         yaw = np.unwrap(held["yaw"][1])
         place, biased = np.stack([held["x"][1], held["y"][1]], 1), False
-    delay = _delay(t, right - left, yaw)
+    delay = _delay(path, t, right - left, yaw)
     if abs(delay) >= 5e-4:
         notes.append(f"the reference lags the wheels by {delay * 1e3:.0f} ms")
     edges = np.arange(t[0] + DELAY_S, t[-1] - DELAY_S, WINDOW_S)
@@ -143,10 +148,20 @@ def _windows(path: Path, held: dict[str, tuple[str, Floats]], scale: float) -> W
     return WheelLog(data if moved.sum() == 0 else data.of(moved), notes, float(t[-1] - t[0]))
 
 
+def _finite(path: Path, held: dict[str, tuple[str, Floats]]) -> tuple[dict[str, tuple[str, Floats]], int]:  # fmt: skip
+    """Without the rows in which a used column holds no number, and how many those are."""
+    rows = np.stack([x for _, x in held.values()], axis=1)
+    good = np.asarray(np.isfinite(rows).all(axis=1))
+    lost = int((~good).sum())
+    if lost > MOST_LOST * len(rows):
+        raise DataError(f"{path}: {lost} of {len(rows)} rows hold no number somewhere; find why the recorder lost them and record again")  # fmt: skip
+    return {key: (name, x[good]) for key, (name, x) in held.items()}, lost
+
+
 def _seconds(path: Path, held: tuple[str, Floats]) -> tuple[Floats, str]:
     name, t = held
     stated = re.search(r"_(s|ms|us|ns)$|\[(s|ms|us|ns)\]", name.strip().lower())
-    unit, said = time_unit(path, t - t[0], float(t[0]), (stated.group(1) or stated.group(2)) if stated else "")  # fmt: skip
+    unit, said = time_unit(path, t - t[0], float(t[0]), (stated.group(1) or stated.group(2)) if stated else "", TYPICAL_HZ)  # fmt: skip
     seconds = (t - t[0]) * (UNIT_NS[unit] / 1e9)
     back = np.flatnonzero(np.diff(seconds) < 0)
     if len(back):
@@ -173,7 +188,7 @@ def _integral(t: Floats, rate: Floats) -> Floats:
     return np.concatenate([[0.0], np.cumsum(np.diff(t) * (rate[1:] + rate[:-1]) / 2)])
 
 
-def _delay(t: Floats, difference: Floats, yaw: Floats) -> float:
+def _delay(path: Path, t: Floats, difference: Floats, yaw: Floats) -> float:
     """How much later the reference turns than the wheels [s], to a few milliseconds."""
     step = 0.005
     grid = np.arange(t[0] + DELAY_S, t[-1] - DELAY_S, step)
@@ -182,14 +197,19 @@ def _delay(t: Floats, difference: Floats, yaw: Floats) -> float:
     wheels = np.diff(np.interp(grid, t, difference))
     wheels = wheels - wheels.mean()
     shifts = np.arange(-DELAY_S, DELAY_S + step / 2, step)
-    costs = []
+    costs, still = [], 0.0
     for shift in shifts:
         turn = np.diff(np.interp(grid + shift, t, yaw))
         turn = turn - turn.mean()
         slope = float(wheels @ turn) / max(float(wheels @ wheels), 1e-12)
         costs.append(float(((turn - slope * wheels) ** 2).sum()))
+        still = max(still, float(turn @ turn))
     k = int(np.argmin(costs))
     if k in (0, len(shifts) - 1):
+        if costs[k] < EXPLAINED * still:
+            raise DataError(
+                f"{path}: wheels and reference turn alike, but {DELAY_S:g} s apart or more; log both by one clock"
+            )
         return 0.0
     low, middle, high = costs[k - 1 : k + 2]
     return float(shifts[k] + step * 0.5 * (low - high) / max(low - 2 * middle + high, 1e-30))
