@@ -28,12 +28,8 @@ from tools.calibrate.recording import recording_of
 TOOL = "camera-quick"
 SHOTS = 3
 DRIFT_PX = 1.0  # in a picture 640 wide; grows as the gates of the full calibration do
-CENTRE_PX = (
-    3.0  # of the principal point, as the former: a third of a degree by which all is seen turned
-)
-SIGMAS = (
-    4.0  # that a change must stand out by: three shots are few, and their errors are not all noise
-)
+CENTRE_PX = 3.0  # of the principal point, as the former: a third of a degree
+SIGMAS = 4.0  # a change must stand out by: three shots are few, and their errors are not all noise
 WORSE = 2.5  # times the error that the calibration had on views it had not seen
 WORSE_FLOOR_PX = 0.3
 
