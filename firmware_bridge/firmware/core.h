@@ -47,7 +47,7 @@ typedef enum {
 
 typedef struct {
     uint16_t count; /* consecutive fresh samples */
-    int32_t least;  /* speed in the direction of the push since it began */
+    int64_t least;  /* speed in the direction of the push since it began */
 } push_watch;
 
 typedef struct {

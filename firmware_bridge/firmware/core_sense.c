@@ -128,11 +128,12 @@ static bool held(const core *c, uint16_t *count, bool condition, uint32_t time_u
     return *count * c->limits->imu_period_us >= time_us;
 }
 
-static int32_t absolute(int32_t x) { return x < 0 ? -x : x; }
-static int32_t along(int32_t x, int32_t way) { return way < 0 ? -x : x; }
+/* In 64 bits: a sensor that tells nonsense must not overflow what is made of it. */
+static int64_t absolute(int64_t x) { return x < 0 ? -x : x; }
+static int64_t along(int64_t x, int64_t way) { return way < 0 ? -x : x; }
 
 /* Current against measured acceleration: pushed for so long without gaining so much speed. */
-static bool resisted(const core *c, push_watch *w, bool pushed, int32_t speed, int32_t gain,
+static bool resisted(const core *c, push_watch *w, bool pushed, int64_t speed, int32_t gain,
                      uint32_t time_us) {
     if (w->count == 0 || speed < w->least) {
         w->least = speed;
@@ -148,8 +149,8 @@ static bool contact(core *c, uint32_t j, int32_t wanted, int32_t top) {
     joint_watch *w = &c->watch[j];
     int32_t limit = core_current_ma(c, j);
     int32_t current = c->sensors.current_ma[j];
-    int32_t push = absolute(current);
-    int32_t speed = along(c->sensors.velocity[j], current);
+    int64_t push = absolute(current);
+    int64_t speed = along(c->sensors.velocity[j], current);
     bool watched = c->mode == MODE_ACTIVE; /* on the bench every start is near its little current */
     bool hard = watched && push > limit * c->param[PARAM_CONTACT_PERMILLE] / 1000;
     bool behind = along(wanted, current) - speed > top / 10;
@@ -164,7 +165,7 @@ static void watch_wheel(core *c, uint32_t j) {
     int64_t nano = limit->scale_nano;
     int32_t top = (int32_t)(limit->velocity_max * nano / 1000000); /* 1e-3 rad/s */
     int32_t wanted = (int32_t)(c->outputs.target[j] * nano / 1000000);
-    int32_t speed = along(c->sensors.velocity[j], wanted);
+    int64_t speed = along(c->sensors.velocity[j], wanted);
     bool driven = absolute(wanted) > top / 10;
     bool against = absolute(wanted) > top / 20 && -speed > top / 20;
     if (held(c, &w->opposing, against, OPPOSING_US)) {

@@ -116,3 +116,16 @@ def test_contact_counts_from_the_current_the_host_allows(wire):
     wire.sensors["current_ma"][0] = 1601
     wire.run(60)
     assert wire.latched == Fault.CONTACT
+
+
+@pytest.mark.parametrize("fast", [2**31 - 1, -(2**31)])
+@pytest.mark.parametrize("current", [1500, -1500])
+def test_speeds_that_no_wheel_has_overflow_nothing(wire, fast, current):
+    """An encoder that tells nonsense, and then the opposite of it (found by fuzzing, as undefined)."""
+    wire.rolling(5000)
+    wire.ideal = False
+    wire.sensors["current_ma"][0] = current
+    for step in range(60):
+        wire.sensors["velocity_mrad_s"][0] = fast if step % 2 else -fast - 1
+        wire.run(2)
+    assert wire.latched == 0

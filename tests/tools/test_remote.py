@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tools import companion, remote
@@ -139,7 +140,11 @@ def run(robot, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.heavy
 @with_sshd
 def test_a_log_is_solved_there_and_its_files_come_back(robot, tmp_path: Path) -> None:
-    rows = "\n".join(f"{i / 100},{0.01},{0.0},{-0.02},0,0,9.81" for i in range(7000))
+    noise = np.random.default_rng(0).normal(0, 0.01, (7000, 6))
+    values = noise + (0.01, 0.0, -0.02, 0, 0, 9.81)
+    rows = "\n".join(
+        f"{i / 100}," + ",".join(f"{v:.5f}" for v in row) for i, row in enumerate(values)
+    )
     (tmp_path / "still.csv").write_text(f"t,gx,gy,gz,ax,ay,az\n{rows}\n")
     done = run(robot, "calibrate", "imu-static", "solve", "--robot", "robot", "--imu", "still.csv",
                "--out", "out.json", "--report", "page/still.html", "--json", cwd=tmp_path)  # fmt: skip
