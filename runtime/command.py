@@ -59,7 +59,7 @@ class Command:
         self,
         action: npt.NDArray[np.float32],
         cap_m_s: float,
-        behind_m: Callable[[], float] | None = None,
+        behind_m: Callable[[], float] | None,
     ) -> None:
         """Action (A,) in [-1, 1] to targets; the base goes no faster than the cap.
 

@@ -160,6 +160,8 @@ class Controller:
         """Arm the MCU or not, as the new mode asks."""
         if self.mode in MOVING:
             self.link.arm(now_ns, McuMode.ACTIVE)
+            if before not in MOVING:
+                self._trail.forget()
             if self.mode is Mode.ACTIVE:
                 self._gestures.engaged()
                 name = SKILL_NAMES[int(self._inputs.intent.record["skill"])]

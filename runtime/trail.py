@@ -1,7 +1,8 @@
 """Where the base has been: the only ground behind it that is known to be free.
 
 Nothing looks behind. Backwards it goes where its own hull has just passed, and nowhere else: a
-robot that gives way to somebody in front must not find a table, or a child, with its back.
+robot that gives way to somebody in front must not find a table, or a child, with its back. What it
+came over before its motors were last off does not count: it may have been carried since.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ class Trail:
         self._count = 0
         self._now_s = 0.0
         self._back_m = np.arange(STEP_M, LOOK_M + STEP_M / 2, STEP_M)
+
+    def forget(self) -> None:
+        """Begin anew, at the place where the base is."""
+        self._t_s[:] = -np.inf
+        self._count = 0
 
     def sense(self, sensors: Record) -> None:
         """One SENSORS record, in order of time."""

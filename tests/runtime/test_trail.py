@@ -70,3 +70,13 @@ def test_what_is_long_ago_does_not_count() -> None:
 def test_a_long_way_fills_the_memory_and_goes_on() -> None:
     base = Base().drive(0.5, 0, 2 * PLACES * STEP_M / 0.5)
     assert base.trail.behind_m() == pytest.approx(LOOK_M, abs=STEP_M)
+
+
+def test_what_was_before_its_motors_were_off_is_forgotten() -> None:
+    base = Base().drive(0.3, 0, 2.0)
+    base.trail.forget()
+    assert base.trail.behind_m() == 0.0
+    base.drive(0, 0, 0.1)
+    assert base.trail.behind_m() < BESIDE_M
+    base.drive(0.3, 0, 1.0)
+    assert base.trail.behind_m() == pytest.approx(0.3, abs=BESIDE_M + STEP_M)
