@@ -116,7 +116,7 @@ def people_along(people: People, senses: Tensor, moments: Tensor, present: Tenso
 
     `present` (B,T) is 0 where there is no frame: there they are predicted.
     """
-    slot = moments.new_zeros(len(moments), moments.shape[2], people.memory + 2)
+    slot = moments.new_zeros(len(moments), moments.shape[2], people.slot)
     out = []
     for t in range(moments.shape[1]):
         slot = people(slot, senses[:, t], moments[:, t], present[:, t, None])

@@ -3,8 +3,9 @@
 One network for a whole scene learns people in the pairs that it has met, and of two at once it
 keeps the larger. Here every hue has a slot of its own and all slots share their weights
 (object-centric state: Kipf et al., "Conditional Object-Centric Learning from Video", 2022), so what
-was learnt of one person holds for all and in any company. A slot carries its place in the base
-frame, which turns and shifts as the body moves, measured or imagined.
+was learnt of one person holds for all and in any company. A slot carries its place and its velocity
+in the base frame, which turn and shift as the body moves, measured or imagined: who walks on unseen
+walks on in it.
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.sizes import MOTION
+
 CELLS = 16  # the map of shares is CELLS x CELLS
 MOMENTS = 6  # of a hue: mass, centre (x, y), spread (x, y), peak
 PERSON_FIELDS = 5  # per hue: seen logit, x, y [m], log sigma [m], time since seen [share of 5 s]
 ROOM_M = 3.0  # a usual distance, so that inputs are about one
-STEP_M = 0.2  # the most a person moves between two frames
+STEP_M = 0.2  # the most a place is put right by between two frames
+FRAME_S = 0.05
+KEPT = 3.0  # logit: at first a velocity is kept for about a second
 
 
 class Finder(nn.Module):
@@ -62,14 +67,15 @@ class People(nn.Module):
 
     def __init__(self, senses: int, memory: int, width: int = 64) -> None:
         super().__init__()
-        self.memory = memory  # a slot's recurrent state; its place [m] comes after it
+        self.memory = memory  # a slot's recurrent state; its motion comes after it
+        self.slot = memory + MOTION
         self.ego = nn.Linear(senses, 2)  # the base's turn [rad] and way [m] since the last frame
         self.inputs = nn.Sequential(
-            nn.Linear(2 + MOMENTS + 1 + senses, width), nn.LayerNorm(width), nn.ReLU()
+            nn.Linear(MOTION + MOMENTS + 1 + senses, width), nn.LayerNorm(width), nn.ReLU()
         )
         self.gates = nn.Linear(width + memory, 3 * memory)
         self.gate_norm = nn.LayerNorm(3 * memory)
-        self.move = nn.Sequential(nn.Linear(width + memory, width), nn.ReLU(), nn.Linear(width, 5))
+        self.move = nn.Sequential(nn.Linear(width + memory, width), nn.ReLU(), nn.Linear(width, 8))
         self.say = nn.Linear(memory, 3)  # seen logit, log sigma, time since seen
         with torch.no_grad():
             self.ego.weight.zero_()
@@ -87,8 +93,10 @@ class People(nn.Module):
         `senses` (N,V) are measured or imagined, `moments` (N,H,6) count where `present` (N,1) is 1;
         without them nothing is seen.
         """
-        memory, place = slots.split([self.memory, 2], -1)
-        place = moved(place, self.ego(senses))
+        memory, place, velocity = slots.split([self.memory, 2, 2], -1)
+        turn, way = self.ego(senses)[:, None].split(1, -1)
+        place = turned(place + velocity * FRAME_S - F.pad(way, (0, 1)), turn)
+        velocity = turned(velocity, turn)
         n, h = slots.shape[:2]
         if moments is None or present is None:
             seen = slots.new_zeros(n, h, MOMENTS + 1)
@@ -96,28 +104,29 @@ class People(nn.Module):
             there = present[:, None].expand(n, h, 1)
             seen = torch.cat([moments * there, there], -1)
         around = senses[:, None].expand(n, h, senses.shape[-1])
-        row = torch.cat([place / ROOM_M, seen, around], -1).flatten(0, 1)
-        memory, place = memory.flatten(0, 1), place.flatten(0, 1)
+        row = torch.cat([place / ROOM_M, velocity, seen, around], -1).flatten(0, 1)
+        memory, place, velocity = (v.flatten(0, 1) for v in (memory, place, velocity))
         x = self.inputs(row)
         r, c, u = self.gate_norm(self.gates(torch.cat([x, memory], -1))).split(self.memory, -1)
         u = torch.sigmoid(u - 1)
         memory = u * torch.tanh(torch.sigmoid(r) * c) + (1 - u) * memory
-        trust, jump, walk = self.move(torch.cat([x, memory], -1)).split([1, 2, 2], -1)
+        out = self.move(torch.cat([x, memory], -1))
+        trust, jump, walk, renew, pace = out.split([1, 2, 2, 1, 2], -1)
         place = place + torch.sigmoid(trust) * (jump * ROOM_M - place) + torch.tanh(walk) * STEP_M
-        return torch.cat([memory, place], -1).reshape(n, h, -1)
+        velocity = velocity + torch.sigmoid(renew - KEPT) * (torch.tanh(pace) - velocity)
+        return torch.cat([memory, place, velocity], -1).reshape(n, h, -1)
 
     def fields(self, slots: Tensor) -> Tensor:
         """(...,H,S) -> (...,H,5): see PERSON_FIELDS."""
-        memory, place = slots.split([self.memory, 2], -1)
+        memory, place, _ = slots.split([self.memory, 2, 2], -1)
         said = self.say(memory.reshape(-1, self.memory)).reshape(*slots.shape[:-1], 3)
         seen, width, since = said.split(1, -1)
         return torch.cat([seen, place, width, since], -1)
 
 
-def moved(place: Tensor, ego: Tensor) -> Tensor:
-    """Places (N,H,2) in the base frame, after the base turned and went ahead by `ego` (N,2)."""
-    turn, way = ego[:, None, 0:1], ego[:, None, 1:2]
-    x, y = place[..., 0:1] - way, place[..., 1:2]
+def turned(vector: Tensor, turn: Tensor) -> Tensor:
+    """Vectors (N,H,2) of the base frame, after the base turned to the left by `turn` (N,1,1) [rad]."""
+    x, y = vector.split(1, -1)
     c, s = torch.cos(turn), torch.sin(turn)
     return torch.cat([c * x + s * y, c * y - s * x], -1)
 

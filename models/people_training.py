@@ -1,7 +1,8 @@
 """Training of the finder and of the people's filter, each alone: small networks, cheap updates.
 
 The filter learns on what the finder says of recorded frames, so it has no picture to compute; spans
-without a frame, drawn at random, teach it to predict.
+without a frame, drawn at random, teach it to predict. A velocity is learnt as such: what a place
+only shows over many frames came out at half of itself.
 """
 
 from __future__ import annotations
@@ -12,20 +13,25 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.batch import Batch
 from models.losses import people_along, person_loss, senses_of
-from models.people import Finder, People, finder_loss
+from models.people import FRAME_S, Finder, People, finder_loss, turned
+from models.since import Senses
 
 Report = Callable[[int, dict[str, float]], None]
 EVERY = 2  # of the frames, for the finder: neighbours in time are alike
 AT_ONCE = 512
 FINDER_BATCH = 64
-FILTER_BATCH, FILTER_LENGTH = 48, 96
+FILTER_BATCH, FILTER_LENGTH = 288, 96  # sequences of one hue each
+NOBODY = 0.125  # of sequences: a hue that nobody wears
 FROM_START = 0.15  # of sequences: an episode's very start
 SPANS, SPAN_FRAMES = 2, 40  # at most so many stretches without a frame, each at most so long
 UNSEEN = 1.0  # weight of a person who is not seen, against one who is
+PACE, PACE_SINCE = 6.0, 0.2  # weight of the velocity, for those seen within the last second
+PACE_FRAMES = 3  # it is taken over so many frames to each side
 RATE = 2e-3
 KEYS = ("person_seen", "person_present", "person_xy", "person_since")
 
@@ -79,35 +85,83 @@ def what_was_found(finder: Finder, file: Path) -> Batch:
 
 
 def train_people(
-    people: People, finder: Finder, files: list[Path], updates: int, seed: int, report: Report
+    people: People,
+    finder: Finder,
+    files: list[Path],
+    updates: int,
+    seed: int,
+    report: Report,
+    senses: Senses,
+    full_m_s: float,
 ) -> None:
-    """Learn to follow every person through what the frozen finder says."""
+    """Learn to follow every person through what the frozen finder says.
+
+    `full_m_s` is the way per second of wheels at full speed.
+    """
     parts = [what_was_found(finder, f) for f in files]
     data = {k: torch.cat([p[k] for p in parts]) for k in parts[0]}
     del parts
+    data["velocity"] = walking_m_s(data["person_xy"], data["senses"], senses, full_m_s)
     g = torch.Generator().manual_seed(seed)
     people.train()
 
     def loss() -> Tensor:
         batch = sequences(data, g)
-        slots = people_along(
-            people, batch["senses"], batch["moments"], frames_kept(batch["senses"].shape[1], g)
-        )
-        return person_loss(people.fields(slots).flatten(-2), batch, UNSEEN)
+        kept = frames_kept(batch["senses"].shape[1], g)
+        slots = people_along(people, batch["senses"], batch["moments"], kept)
+        where = person_loss(people.fields(slots).flatten(-2), batch, UNSEEN)
+        return where + PACE * _pace_loss(slots[..., -2:], batch)
 
     _descend(people, loss, updates, "people", report)
 
 
+def walking_m_s(xy: Tensor, sensed: Tensor, senses: Senses, full_m_s: float) -> Tensor:
+    """Velocity in the room, in the base frame, of people at `xy` (B,T,H,2): (B,T,H,2).
+
+    The base's own way and turn are taken out as wheels and gyro (B,T,V) measured them.
+    """
+    yaw = (sensed[..., senses.gyro_z] * senses.gyro_scale_rad_s * FRAME_S).cumsum(1)[
+        ..., None, None
+    ]
+    way = sensed[..., list(senses.wheels)].mean(-1)[..., None, None] * full_m_s * FRAME_S
+    here = torch.cat([way * yaw.cos(), way * yaw.sin()], -1).cumsum(1)
+    there, n = here + turned(xy, -yaw), PACE_FRAMES
+    pace = (there[:, 2 * n :] - there[:, : -2 * n]) / (2 * n * FRAME_S)
+    ends = [pace[:, :1].expand_as(there[:, :n]), pace, pace[:, -1:].expand_as(there[:, :n])]
+    return turned(torch.cat(ends, 1), yaw)
+
+
+def _pace_loss(velocity: Tensor, batch: Batch) -> Tensor:
+    apart = F.smooth_l1_loss(velocity, batch["velocity"], beta=0.1, reduction="none").sum(-1)
+    known = batch["person_present"] * (batch["person_since"] < PACE_SINCE)
+    return (apart * known).mean()
+
+
 def sequences(data: Batch, g: torch.Generator) -> Batch:
-    """A batch of random subsequences, some from an episode's start (empty slots)."""
-    count, length = data["senses"].shape[:2]
+    """A batch of random subsequences of one hue each, some from an episode's start (empty slots)."""
+    worn = (data["person_present"] > 0).any(1)
+    nobody = int(FILTER_BATCH * NOBODY)
+    which = (
+        [(worn, FILTER_BATCH - nobody), (~worn, nobody)]
+        if not worn.all()
+        else [(worn, FILTER_BATCH)]
+    )
+    rows = [pairs.nonzero()[_some(int(pairs.sum()), n, g)] for pairs, n in which]
+    episode, hue = torch.cat(rows)[:, None].unbind(-1)
+    length = data["senses"].shape[1]
     t = min(FILTER_LENGTH, length)
-    episode = torch.randint(0, count, (FILTER_BATCH,), generator=g)
-    start = torch.randint(0, length - t + 1, (FILTER_BATCH,), generator=g)
+    start = _some(length - t + 1, FILTER_BATCH, g)
     start = start * (torch.rand(FILTER_BATCH, generator=g) >= FROM_START)
     index = start[:, None] + torch.arange(t)[None]
-    out = {k: v[episode[:, None], index] for k, v in data.items()}
+    out = {
+        k: v[episode, index] if k == "senses" else v[episode, index, hue][:, :, None]
+        for k, v in data.items()
+    }
     return out | {"mask": torch.ones(FILTER_BATCH, 3)}
+
+
+def _some(below: int, count: int, g: torch.Generator) -> Tensor:
+    return torch.randint(0, below, (count,), generator=g)
 
 
 def frames_kept(length: int, g: torch.Generator) -> Tensor:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MOTION = (
+    4  # of a person's slot: place (x, y) [m], velocity in the room (x, y) [m/s], in the base frame
+)
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -19,7 +23,7 @@ class Sizes:
     embed: int = 208
     hidden: int = 208
     hues: int = 6
-    memory: int = 30  # of one person's slot, beside a place (x, y)
+    memory: int = 28  # of one person's slot, beside its motion
     sectors: int = 12
     unimix: float = 0.01
     view: tuple[float, float, float, float] = (46.0, 46.0, 31.5, 31.5)  # fx, fy, cx, cy [px]
@@ -42,7 +46,7 @@ class Sizes:
     @property
     def slot(self) -> int:
         """Length of one person's slot."""
-        return self.memory + 2
+        return self.memory + MOTION
 
     @property
     def belief(self) -> int:

@@ -28,7 +28,7 @@ from models.manifest import GRAPHS, GraphSpec, Manifest
 from models.observations import Feed, Observations, picture, smooth
 from models.parity import DRIFT_STEPS, LAST, beliefs_along
 from models.reduce import to_fp16, to_int8
-from models.sizes import Sizes
+from models.sizes import MOTION, Sizes
 
 PUSH = 8.0  # nats
 # of what ONNX Runtime's CPU measures, which rounds fp16 weights but adds in fp32: true fp16 is 4 times it
@@ -144,7 +144,7 @@ def pushed_golden(
     """Golden vectors whose noise pushes the classes that fp32 chose."""
     out = dict(golden)
     gumbels = m.groups * m.classes
-    deter = m.belief - m.noise - len(m.hues) * (Sizes.memory + 2)
+    deter = m.belief - m.noise - len(m.hues) * (Sizes.memory + MOTION)
     for graph in GRAPHS:
         session = sessions[graph]
         names = list(session.inputs)

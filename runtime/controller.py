@@ -121,6 +121,10 @@ class Controller:
         """Number of the frame whose belief the policy acts on."""
         return int(self._inputs.belief.record["number"])
 
+    def behind_m(self) -> float:
+        """How far back the base may go by itself: see `runtime/trail.py`."""
+        return self._trail.behind_m()
+
     def park(self, now_ns: int) -> None:
         """Leaving always parks: controlled stop, then motors off."""
         self.link.arm(now_ns, McuMode.SAFE)

@@ -8,11 +8,14 @@ import pytest
 torch = pytest.importorskip("torch", reason="the networks need torch: `make train` installs it")
 
 from models import people_training as training  # noqa: E402
+from models.layout import ActionJoint, Layout  # noqa: E402
 from models.losses import people_along  # noqa: E402
-from models.people import MOMENTS, Finder, People, moved  # noqa: E402
+from models.people import FRAME_S, MOMENTS, Finder, People  # noqa: E402
+from models.since import Senses  # noqa: E402
 
 pytestmark = pytest.mark.heavy
-HUES, SENSES, MEMORY = 3, 8, 5
+LAYOUT = Layout("two wheels", (ActionJoint("left", 0, False, 10.0), ActionJoint("right", 1, False, 10.0)), 100, 20)  # fmt: skip
+HUES, SENSES, MEMORY = 3, LAYOUT.proprio_size + 6, 5
 
 
 def people(seed: int = 0) -> People:
@@ -20,21 +23,31 @@ def people(seed: int = 0) -> People:
     return People(SENSES, MEMORY).eval()
 
 
-def test_a_person_standing_still_stays_in_the_room_while_the_base_turns_and_drives() -> None:
-    place, here, yaw = torch.tensor([[[2.0, 1.0]]]), torch.zeros(2), 0.0
-    for _ in range(30):
-        here = here + 0.1 * torch.tensor([np.cos(yaw), np.sin(yaw)])
-        yaw += 0.2
-        place = moved(place, torch.tensor([[0.2, 0.1]]))
+def test_an_unseen_person_walks_on_in_the_room_while_the_base_turns_and_drives() -> None:
+    net = people()
+    with torch.no_grad():
+        for layer in (net.move[-1], net.ego):
+            layer.weight.zero_()
+            layer.bias.zero_()
+        net.move[-1].bias[0] = net.move[-1].bias[5] = -20.0  # nothing is put right
+        net.ego.bias[:] = torch.tensor([0.2, 0.1])  # the base's turn and way
+        slots = torch.zeros(1, HUES, net.slot)
+        slots[..., -4:] = torch.tensor([2.0, 1.0, 0.3, -0.4])
+        here, yaw = torch.zeros(2), 0.0
+        for _ in range(30):
+            here = here + 0.1 * torch.tensor([np.cos(yaw), np.sin(yaw)])
+            yaw += 0.2
+            slots = net(slots, torch.zeros(1, SENSES))
     c, s = np.cos(yaw), np.sin(yaw)
-    x, y = place[0, 0].tolist()
+    x, y, vx, vy = slots[0, 0, -4:].tolist()
     room = here + torch.tensor([c * x - s * y, s * x + c * y])
-    assert room.tolist() == pytest.approx([2.0, 1.0], abs=1e-4)
+    assert room.tolist() == pytest.approx([2.0 + 0.3 * 1.5, 1.0 - 0.4 * 1.5], abs=1e-4)
+    assert (c * vx - s * vy, s * vx + c * vy) == pytest.approx((0.3, -0.4), abs=1e-4)
 
 
 def test_slots_do_not_know_which_hue_they_are_nor_of_each_other() -> None:
     net, g = people(), torch.Generator().manual_seed(1)
-    slots = torch.randn(2, HUES, net.memory + 2, generator=g)
+    slots = torch.randn(2, HUES, net.slot, generator=g)
     senses, moments = torch.randn(2, SENSES, generator=g), torch.rand(2, HUES, MOMENTS, generator=g)
     one = torch.ones(2, 1)
     with torch.no_grad():
@@ -48,7 +61,7 @@ def test_slots_do_not_know_which_hue_they_are_nor_of_each_other() -> None:
 
 def test_without_a_frame_nothing_is_seen_whatever_the_moments_say() -> None:
     net, g = people(), torch.Generator().manual_seed(1)
-    slots, senses = torch.randn(2, HUES, net.memory + 2, generator=g), torch.randn(2, SENSES)
+    slots, senses = torch.randn(2, HUES, net.slot, generator=g), torch.randn(2, SENSES)
     with torch.no_grad():
         blind = net(slots, senses)
         masked = net(slots, senses, torch.rand(2, HUES, MOMENTS), torch.zeros(2, 1))
@@ -57,8 +70,8 @@ def test_without_a_frame_nothing_is_seen_whatever_the_moments_say() -> None:
 
 def test_fields_hold_the_slots_place() -> None:
     net = people()
-    slots = torch.randn(4, HUES, net.memory + 2)
-    assert torch.equal(net.fields(slots)[..., 1:3], slots[..., -2:])
+    slots = torch.randn(4, HUES, net.slot)
+    assert torch.equal(net.fields(slots)[..., 1:3], slots[..., -4:-2])
 
 
 def test_moments_are_those_of_what_is_covered() -> None:
@@ -71,6 +84,41 @@ def test_moments_are_those_of_what_is_covered() -> None:
     assert x == pytest.approx(13 / 8 - 1, abs=0.02) and y == pytest.approx(6 / 8 - 1, abs=0.02)
     assert spread_y > spread_x
     assert finder(torch.zeros(1, 3, 64, 64))[0, 1, 0].item() == pytest.approx(0, abs=1e-3)
+
+
+def test_walking_is_told_from_the_bases_own_way() -> None:
+    """A person walks straight, the base drives a circle: the label is the walk, turned with the base."""
+    senses, full_m_s, frames = Senses.of(LAYOUT), 0.5, 40
+    sensed = torch.zeros(1, frames, LAYOUT.proprio_size + 6)
+    sensed[..., senses.gyro_z] = 0.8 / senses.gyro_scale_rad_s
+    sensed[..., list(senses.wheels)] = 0.6
+    yaw, here = 0.0, np.zeros(2)
+    xy, walk = np.zeros((1, frames, 1, 2)), np.array([0.3, 0.2])
+    for t in range(frames):
+        yaw += 0.8 * FRAME_S
+        here += 0.6 * full_m_s * FRAME_S * np.array([np.cos(yaw), np.sin(yaw)])
+        apart = np.array([2.0, 0.0]) + walk * t * FRAME_S - here
+        c, s = np.cos(yaw), np.sin(yaw)
+        xy[0, t, 0] = c * apart[0] + s * apart[1], c * apart[1] - s * apart[0]
+    out = training.walking_m_s(torch.from_numpy(xy).float(), sensed, senses, full_m_s)[0, :, 0]
+    yaws = 0.8 * FRAME_S * np.arange(1, frames + 1)
+    c, s = np.cos(yaws), np.sin(yaws)
+    wanted = np.stack([c * walk[0] + s * walk[1], c * walk[1] - s * walk[0]], 1)
+    assert np.abs(out.numpy() - wanted)[3:-3].max() < 1e-3
+
+
+def test_sequences_are_of_one_hue_and_some_of_nobody() -> None:
+    worn = torch.zeros(5, 120, HUES)
+    worn[:, :, 1] = 1
+    data = {
+        "senses": torch.zeros(5, 120, SENSES),
+        "person_present": worn,
+        "moments": worn[..., None],
+    }
+    batch = training.sequences(data, torch.Generator().manual_seed(0))
+    assert batch["moments"].shape == (training.FILTER_BATCH, training.FILTER_LENGTH, 1, 1)
+    assert torch.equal(batch["moments"][..., 0], batch["person_present"])
+    assert 1 - batch["person_present"].mean().item() == pytest.approx(training.NOBODY)
 
 
 def test_stretches_without_a_frame_are_drawn_and_bounded() -> None:
@@ -115,7 +163,16 @@ def test_both_of_two_people_are_found_and_followed(walks: Path) -> None:
     torch.manual_seed(0)
     finder, net, said = Finder(HUES), People(SENSES, MEMORY), []
     training.train_finder(finder, [walks], 150, 0, lambda n, parts: said.append((n, parts)))
-    training.train_people(net, finder, [walks], 150, 0, lambda n, parts: said.append((n, parts)))
+    training.train_people(
+        net,
+        finder,
+        [walks],
+        150,
+        0,
+        lambda n, parts: said.append((n, parts)),
+        Senses.of(LAYOUT),
+        0.5,
+    )
     assert [n for n, _ in said] == [100, 150] * 2
     assert said[1][1]["finder"] < 0.5 * said[0][1]["finder"]
     data = training.what_was_found(finder, walks)

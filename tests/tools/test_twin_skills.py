@@ -197,6 +197,35 @@ def test_searching_it_turns_the_way_its_head_leads():
         assert expert.searching == side and (action[1] - action[0]) * side > 0
 
 
+def test_searching_it_goes_on_the_way_it_turns():
+    twin = Twin(BODY, 0, Plant.create())
+    turn_away(twin, math.pi)
+    twin.count_person()
+    expert = Expert(twin)
+    for turning_rad_s, side in ((1.0, 1), (-1.0, -1)):
+        twin.data.qvel[5] = turning_rad_s
+        expert._step = -1
+        expert.look()
+        assert expert.searching == side
+
+
+def test_where_it_may_not_back_up_it_turns():
+    """Furniture before it, a person lost behind it: the way out is a turn, not a push at a closed door."""
+    actions = []
+    for behind_m in (1.0, 0.0):
+        twin = Twin(BODY, 0, Plant.create())
+        turn_away(twin, math.pi)
+        twin.count_person()
+        expert = Expert(twin, lambda behind_m=behind_m: behind_m)
+        expert.look()
+        expert._goes = True
+        expert._things = [(-expert._ahead[0], -expert._ahead[1], 0.5, 0.05)]
+        actions.append(expert.act(tasks_of(0, twin.scene, twin.scenario)["follow"]))
+    (free_left, free_right, *_), (left, right, *_) = actions
+    assert free_left + free_right < -0.3, "backs up where it came from"
+    assert abs(left + right) < 1e-6 and abs(left - right) > 0.2, "turns where it did not"
+
+
 def test_idle_wants_nothing():
     twin = Twin(BODY, 0, Plant.create())
     assert not Expert(twin).act(Task("idle")).any()

@@ -158,7 +158,7 @@ def run_episode(episode: Episode) -> dict[str, Any]:
         world = context.watch(world)
     run = LockstepRun(setup, world, policy, overrides)
     if isinstance(policy, ExpertPolicy):
-        policy.expert, policy.task = Expert(run.twin), run.task
+        policy.expert, policy.task = Expert(run.twin, run.controller.behind_m), run.task
     result = run.run(episode.duration_s or DURATION_S[episode.skill])
     truth = result.records["truth"]
     judged = judge(truth[truth["t_ns"] >= run.active_ns], run.task)

@@ -127,10 +127,16 @@ class RecordingPolicy:
         self._label_after = 0
         self.rows: dict[int, dict[str, Any]] = {}  # by belief number
 
-    def attach(self, twin: Twin, tasks: dict[str, Task], number: Callable[[], int]) -> None:
-        """What it drives, and which belief the controller acts on."""
+    def attach(
+        self,
+        twin: Twin,
+        tasks: dict[str, Task],
+        number: Callable[[], int],
+        behind_m: Callable[[], float],
+    ) -> None:
+        """What it drives, which belief the controller acts on, and how far back it lets it go."""
         self._twin, self._tasks, self._number = twin, tasks, number
-        self.expert = Expert(twin)
+        self.expert = Expert(twin, behind_m)
 
     def act(
         self,
@@ -233,7 +239,8 @@ def episode(settings: CollectSettings, seed: int) -> dict[str, npt.NDArray[Any]]
         Overrides(scenario=scenario, on_render=lambda twin: notes[0](twin)),
     )
     tasks = tasks_of(seed, run.twin.scene, scenario)
-    policy.attach(run.twin, tasks, lambda: run.controller.belief_number)
+    controller = run.controller
+    policy.attach(run.twin, tasks, lambda: controller.belief_number, controller.behind_m)
     notes.append(Notes(tasks, policy.expert))
     run.run(settings.duration_s)
     return assemble(world, policy, notes[0])

@@ -56,7 +56,7 @@ class TrainSettings:
     updates: tuple[int, ...] = (9000, 6000)  # first round, then one per aggregation
     decoder_updates: int = 2500  # of the decoder alone, after the world model
     finder_updates: int = 5000
-    people_updates: int = 5000
+    people_updates: int = 8000
     aggregate: int = 120  # episodes per aggregation round
     demonstrations: int = 300  # expert episodes for the policy alone, unseen by the world model
     policy_rounds: int = 3  # aggregation rounds of the policy alone, on the frozen world model
@@ -147,7 +147,8 @@ def _people(
     say: Callable[[str], None],
 ) -> None:
     """The finder on the world model's episodes; the people's filter on those new to both, too."""
-    world, seed = trainer.world, settings.seed
+    world, seed, body = trainer.world, settings.seed, load_body(settings.body)
+    full_m_s = body.joint[0].velocity_max_rad_s * body.geometry.wheel_radius_m
 
     def stage(name: str, module: nn.Module, updates: int, run: Callable[[Progress], None]) -> None:
         done = settings.work / f"{name}.pt"
@@ -160,7 +161,7 @@ def _people(
         done.with_suffix(".part").replace(done)
 
     stage("finder", world.finder, settings.finder_updates, lambda p: train_finder(world.finder, files, settings.finder_updates, seed, p))  # fmt: skip
-    stage("people", world.people, settings.people_updates, lambda p: train_people(world.people, world.finder, [*files, *unseen], settings.people_updates, seed, p))  # fmt: skip
+    stage("people", world.people, settings.people_updates, lambda p: train_people(world.people, world.finder, [*files, *unseen], settings.people_updates, seed, p, trainer.senses, full_m_s))  # fmt: skip
 
 
 def _policy_rounds(

@@ -7,7 +7,7 @@ field keeps it clear of things and tall things out of the line of sight, the bas
 unicycle, and the head keeps the person centred against the base's own turning and ahead of their
 walking.
 
-    expert = Expert(twin)
+    expert = Expert(twin, behind_m)  # how far it may back up (see `runtime/trail.py`)
     expert.look()                 # once per rendered frame
     action = expert.act(task)     # any task, as often as wanted: the label of this state
 """
@@ -15,6 +15,7 @@ walking.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +43,10 @@ PATIENCE_S, PATIENCE_LOOKING_S = 2.0, 1.0  # unseen that long: it searches
 PATIENCE_BEHIND_S = 4.0  # something stands between: they come out of there, most likely
 LOOKING_RAD = 0.45  # the camera points at where the target should be
 GO_LOOK_S, GO_LOOK_M = 6.0, 0.5  # it goes to the last sight for so long, and so near
-SIDE_RAD = 0.1  # the head is turned to a side
+SIDE_RAD, LEAD_S = (
+    0.1,
+    0.4,
+)  # head and base lead to a side: the head's angle, and the base's so much later
 SEARCH_TURN_RAD_S, SEARCH_LEAD_RAD, SEARCH_M, SEARCH_REACH_M = 1.2, 0.5, 2.0, 0.15
 AIM_SHARE = 0.6  # of the shirt's elevation: keeps face and floor in view
 SHIRT_M, LOOK_M = 1.0, 1.1
@@ -59,6 +63,7 @@ DRIFT_MAX_RAD_S = 1.5  # of the bearing's own change, fed forward
 HEAD_MAX_RAD = 1.95
 LOOK_TURN_RAD = 1.1  # looking at somebody, the base turns when the head has to turn further
 CLEARANCE_M, CLEARANCE_1_S = 0.06, 1.5
+BACK_M = 0.05  # less free way than this behind it: it turns instead of backing
 WALL_REACH_M, PERSON_REACH_M = 0.4, 0.55
 PULL_MAX_M_S = 0.75
 REST_M_S = 0.1
@@ -73,8 +78,8 @@ GO_HEAD_RAD = 0.6
 class Expert:
     """See the module's text; a twin that was reset needs a new one."""
 
-    def __init__(self, twin: Twin) -> None:
-        self.twin = twin
+    def __init__(self, twin: Twin, behind_m: Callable[[], float] = lambda: math.inf) -> None:
+        self.twin, self._behind_m = twin, behind_m
         body = twin.body
         self._yaw_joint, self._pitch_joint = (
             body.joint_names.index(n) for n in ("head_yaw", "head_pitch")
@@ -116,9 +121,10 @@ class Expert:
                 self.searching = math.copysign(1.0, self._bearing)
                 self._goes = True
         else:
-            # The way the head leads already: a learner feels that, and need not remember a choice.
-            if abs(self._head_yaw) > SIDE_RAD:
-                self.searching = math.copysign(1.0, self._head_yaw)
+            # The way head and base lead already: a learner feels that, and need not remember a choice.
+            leads = self._head_yaw + LEAD_S * self._yaw_rate
+            if abs(leads) > SIDE_RAD:
+                self.searching = math.copysign(1.0, leads)
             unseen_s = (twin.now_ns - self._seen_ns) / 1e9
             self._goes = self._goes and unseen_s < GO_LOOK_S and self._distance > GO_LOOK_M
 
@@ -259,6 +265,8 @@ class Expert:
         near = [(x, y, SEARCH_REACH_M, gap) for x, y, _, gap in (*self._things, self._target_thing)]
         fx, fy = force((0.0, 0.0), 0.0, near)
         speed = clip(self._ahead[0] * fx + self._ahead[1] * fy, SPEED_MAX_M_S / 2)
+        if self._behind_m() < BACK_M:
+            speed = max(0.0, speed)
         turn, lead = self.searching * SEARCH_TURN_RAD_S, self.searching * SEARCH_LEAD_RAD
         pitch = -AIM_SHARE * math.atan2(SHIRT_M - self._camera_m, SEARCH_M)
         return self._action(self._clear_of_things(speed), turn, lead, pitch, fixed=False)
@@ -287,7 +295,7 @@ class Expert:
             speed = min(forward, SPEED_MAX_M_S) * max(0.0, 1 - abs(angle) / FRONT_RAD)
         else:  # only what pushes makes it back up; a place behind is turned to
             speed = max(forward + max(0.0, -toward * (cosine * ux + sine * uy)), -GO_MAX_M_S / 2)
-            speed = min(0.0, speed)
+            speed = min(0.0, speed) if self._behind_m() >= BACK_M else 0.0
         head = clip(angle, GO_HEAD_RAD)
         return self._action(self._clear_of_things(speed), turn, head, START_PITCH_RAD, fixed=False)
 
@@ -297,6 +305,9 @@ class Expert:
         forward, left = cosine * fx + sine * fy, -sine * fx + cosine * fy
         size = math.hypot(forward, left)
         weight = size / (size + 0.2)
+        if forward < 0 and self._behind_m() < BACK_M:
+            lined = face if self.sees else math.atan2(left, forward)
+            return 0.0, clip(TURN_1_S * (weight * lined + (1 - weight) * face), TURN_MAX_RAD_S)
         turn = TURN_1_S * (weight * steer(math.atan2(left, forward)) + (1 - weight) * face)
         turn = clip(turn, TURN_MAX_RAD_S)
         return clip(forward, SPEED_MAX_M_S) * max(0.0, 1 - abs(turn) / 4.0), turn
