@@ -240,16 +240,16 @@ def train_decoder(
 
 def fit_spread(
     world: WorldModel, senses: Senses, episodes: Episodes, schedule: Schedule, batches: int = 12
-) -> float:
-    """Scale the person head's sigma so that 90 % intervals hold 90 %, half a second ahead.
+) -> tuple[float, float]:
+    """Scale the person head's log sigma so that 90 % intervals hold 90 %, half a second ahead.
 
-    On episodes that the world model was not trained on, for those seen at the start; the factor.
-    A network that filters by the mode is surer than it may be. (Platt-like scaling of a regression:
-    Kuleshov et al. 2018, one parameter.)
+    On episodes that the world model was not trained on, for those seen at the start; slope and
+    shift of log sigma. A network that filters by the mode is surer than it may be, and more so of
+    those that it is sure of. (Recalibration of a regression: Kuleshov et al. 2018.)
     """
     g = torch.Generator().manual_seed(schedule.seed + 1)
     steps, start, samples = SPREAD_STEPS, min(schedule.length - SPREAD_STEPS - 1, 18), 8
-    apart, spread, sure = [], [], []
+    apart, spread, said = [], [], []
     for _ in range(batches):
         batch = episodes.batch(replace(schedule, frame_dropout=0, senses_dropout=0), g)
         with torch.no_grad():
@@ -264,11 +264,31 @@ def fit_spread(
         truth = batch["person_xy"][:, start + steps]
         apart.append(((out[..., 1:3].mean(0) - truth) ** 2).sum(-1)[seen])
         spread.append((out[..., 1:3].var(0).sum(-1) / 2)[seen])
-        sure.append(out[..., 3].clamp(-4, 2).mul(2).exp().mean(0)[seen])
-    squared, between, within = (torch.cat(v) for v in (apart, spread, sure))
-    factors = torch.linspace(0.3, 5.0, 471)
-    held = torch.stack([(squared < INSIDE_90 * (between + f * f * within)).float().mean() for f in factors])  # fmt: skip
-    factor = float(factors[int((held - 0.9).abs().argmin())])
+        said.append(out[..., 3].clamp(-4, 2)[:, seen])
+    slope, shift = even_spread(torch.cat(apart), torch.cat(spread), torch.cat(said, 1))
     with torch.no_grad():
-        world.people.say.bias[1] += float(np.log(factor))
-    return factor
+        say = world.people.say
+        say.weight[1] *= slope
+        say.bias[1] = slope * say.bias[1] + shift
+    return slope, shift
+
+
+def even_spread(
+    squared: torch.Tensor, between: torch.Tensor, said: torch.Tensor
+) -> tuple[float, float]:
+    """Slope and shift of log sigma with which 90 % intervals hold 90 % of the surer half and the other.
+
+    Squared errors (N,) [m2], variance between samples (N,) [m2], log sigma (S,N) [m] of each sample.
+    """
+    sure = said.mean(0) <= said.mean(0).median()
+    shifts = torch.linspace(-1.5, 1.5, 121)
+
+    def held(slope: float) -> tuple[float, float]:
+        within = (2 * slope * said).exp().mean(0) * (2 * shifts[:, None]).exp()
+        inside = squared < INSIDE_90 * (between + within)
+        best = int((inside.float().mean(1) - 0.9).abs().argmin())
+        uneven = inside[best][sure].float().mean() - inside[best][~sure].float().mean()
+        return abs(float(uneven)), float(shifts[best])
+
+    slope = min((float(v) for v in torch.linspace(0.4, 1.6, 25)), key=lambda v: held(v)[0])
+    return slope, held(slope)[1]

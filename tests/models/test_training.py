@@ -19,7 +19,7 @@ from models.networks import Decoder, Stats, divergence  # noqa: E402
 from models.policy_training import PolicyTrainer  # noqa: E402
 from models.since import Senses, Since  # noqa: E402
 from models.sizes import Sizes  # noqa: E402
-from models.training import Episodes, Schedule, Trainer, beliefs_of  # noqa: E402
+from models.training import INSIDE_90, Episodes, Schedule, Trainer, beliefs_of, even_spread  # noqa: E402
 from runtime.body import load_body  # noqa: E402
 from tools.train.draft import draft  # noqa: E402
 from tools.train.signing import development_key  # noqa: E402
@@ -179,6 +179,19 @@ def test_a_person_head_that_is_sure_and_wrong_costs_more_than_one_that_is_unsure
              "person_xy": torch.zeros(1, 1, 1, 2), "mask": torch.ones(1, 3)}  # fmt: skip
     sure, unsure = (torch.tensor([[[9.0, 1.0, 0.0, s, 0.0]]]) for s in (-3.0, 0.0))
     assert float(person_loss(sure, batch, 0.3)) > float(person_loss(unsure, batch, 0.3)) + 10
+
+
+@pytest.mark.parametrize(("slope", "shift"), [(1.3, -0.4), (0.6, 0.5), (1.0, 0.0)])
+def test_sigmas_are_put_right_for_the_sure_and_the_unsure_alike(slope: float, shift: float) -> None:
+    g = torch.Generator().manual_seed(0)
+    said = -2 + 0.7 * torch.randn(1, 20_000, generator=g).expand(4, -1)
+    true = (slope * said[0] + shift).exp()
+    squared = (true[:, None] * torch.randn(20_000, 2, generator=g)).square().sum(1)
+    found = even_spread(squared, torch.zeros(20_000), said)
+    assert found == pytest.approx((slope, shift), abs=0.16)
+    inside = squared < INSIDE_90 * (2 * (found[0] * said[0] + found[1])).exp()
+    for half in (said[0] < -2, said[0] >= -2):
+        assert inside[half].float().mean().item() == pytest.approx(0.9, abs=0.015)
 
 
 def test_cloning_lowers_the_policys_error_on_what_it_has_seen(episodes: Episodes) -> None:

@@ -111,8 +111,8 @@ def train(settings: TrainSettings, say: Callable[[str], None]) -> Path:
     unseen += _policy_rounds(settings, trainer, files, unseen, say)
     files += unseen
     if unseen:
-        factor = fit_spread(trainer.world, trainer.senses, Episodes(unseen), schedule)
-        say(f"person head: sigma times {factor:.2f}, so that 90 % intervals hold 90 %")
+        slope, shift = fit_spread(trainer.world, trainer.senses, Episodes(unseen), schedule)
+        say(f"person head: log sigma times {slope:.2f} plus {shift:.2f}: 90 % intervals hold 90 %")
     _export(settings, trainer, files, settings.out, settings.version)
     say("alarm levels of the surprise channels, on undisturbed training episodes")
     levels = measure(str(settings.out), settings.undisturbed, settings.pool, say)
