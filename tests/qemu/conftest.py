@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import struct
+import subprocess
+import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,7 @@ from firmware_bridge.signing import DEVELOPMENT_KEY, sign
 from firmware_bridge.update import BoardInfo, UpdatePort
 from runtime.body import load_body
 
+ROOT = Path(__file__).parents[2]
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0")
 
 
@@ -41,11 +45,16 @@ def table() -> LimitTable:
 
 
 @pytest.fixture(scope="session")
-def firmware(board: Board, table: LimitTable) -> dict[str, Firmware]:
+def firmware(
+    board: Board, table: LimitTable, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Firmware]:
     if shutil.which("qemu-system-arm") is None:
         pytest.skip("no qemu-system-arm here; .ci/run installs it")
     try:
-        built = {v: build_firmware(board, table, v, DEVELOPMENT_KEY) for v in VERSIONS}
+        # one worker compiles, those beside it wait and find what it built
+        with (tmp_path_factory.getbasetemp().parent / "building").open("w") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            built = {v: build_firmware(board, table, v, DEVELOPMENT_KEY) for v in VERSIONS}
     except BuildError as error:
         pytest.skip(f"no compiler for ARM here: {error}")
     if built["0.1.0"].image is None:
@@ -76,14 +85,15 @@ class Bench:
         return UpdatePort(self.qemu.port, timeout_s=timeout_s)
 
     def info(self, within_s: float = 15.0) -> BoardInfo:
-        end = time.monotonic() + within_s
+        end, patience_s = time.monotonic() + within_s, 0.2
         while True:
             try:
-                with self.update(0.5) as port:
+                with self.update(patience_s) as port:
                     return port.info()
-            except Exception:
+            except Exception:  # it may be starting still, or slow on a busy machine
                 if time.monotonic() > end:
                     raise
+                patience_s = min(2 * patience_s, 1.0)
 
     def running(self) -> str:
         """Version of the active image."""
@@ -119,3 +129,21 @@ def dead_image(board: Board, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("dead") / "dead.bin"
     sign(vectors + b"\xfe\xe7\x00\xbf", board, "0.9.0", DEVELOPMENT_KEY, out)
     return out
+
+
+@pytest.fixture
+def companion(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The command as a person runs it, with folders of its own."""
+    env = {
+        **os.environ,
+        "XDG_DATA_HOME": str(tmp_path / "data"),
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+    }
+
+    def run(*arguments: str, timeout: float = 150) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "tools.companion", *map(str, arguments)],
+            capture_output=True, text=True, cwd=ROOT, env=env, timeout=timeout, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    return run

@@ -1,4 +1,4 @@
-"""`companion flash` against the emulated board, as a person runs it; and a run through the ARM image."""
+"""`companion flash` against the emulated board, as a person runs it."""
 
 from __future__ import annotations
 
@@ -15,23 +15,6 @@ import pytest
 from firmware_bridge.signing import DEVELOPMENT_KEY, sign
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def companion(tmp_path):
-    env = {
-        **os.environ,
-        "XDG_DATA_HOME": str(tmp_path / "data"),
-        "XDG_STATE_HOME": str(tmp_path / "state"),
-    }
-
-    def run(*arguments: str, timeout: float = 150) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "tools.companion", *map(str, arguments)],
-            capture_output=True, text=True, cwd=ROOT, env=env, timeout=timeout, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-
-    return run
 
 
 def passports(tmp_path: Path) -> list[dict]:
@@ -85,18 +68,6 @@ def test_refused_before_the_first_byte(bench, firmware, board, companion, tmp_pa
     result = companion("flash", "--port", bench.qemu.port, junk)
     assert result.returncode == 1 and "no signed firmware image" in result.stderr
     assert bench.memory.read_slot(1) == before and bench.running() == "0.1.0"
-
-
-def test_the_whole_twin_drives_through_the_arm_image(firmware, companion, tmp_path):
-    report = tmp_path / "report.json"
-    result = companion(
-        "run", "--firmware", "qemu", "--headless", "--duration", "10",
-        "--record", tmp_path / "run", "--report", report, timeout=200,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stdout + result.stderr
-    told = json.loads(report.read_text())
-    assert told["firmware"] == "qemu" and told["commands_sent"] > 500
-    assert told["mode_final"] == "active" and told["frames"] > 150
 
 
 def interrupted(bench, firmware, tmp_path, word: str) -> str:

@@ -34,6 +34,13 @@ really_set = termios.tcsetattr
 def tcsetattr(fd, when, settings):
     really_set(fd, when, [*settings[:2], settings[2] & ~termios.PARENB, *settings[3:]])
 termios.tcsetattr = tcsetattr
+# Without a reset line it finds the ROM synchronised already, and waits for an answer that none gives.
+from stm32loader import uart
+class Connection(uart.SerialConnection):
+    def __init__(self, *given, **named):
+        super().__init__(*given, **named)
+        self._timeout = 1  # of five seconds: nothing on a pty takes one
+uart.SerialConnection = Connection
 """
 
 
