@@ -29,8 +29,9 @@ KEPT = re.compile(
     r"(w\.)?(prior_net\.3|post_net\.3|sense|people\..*|finder\.net\.8|bump|near|reward\.2|body\.5"
     r"|decoder\.deconv\.4|decoder\.refine\..*|encoder\.points\..*)\.weight"
 )
-# Of int8 also: the policy's newest senses and the skill, which are few and must be exact.
-KEPT_INT8 = re.compile(r"senses\.weight|w\.encoder\.(imu|proprio)\.weight")
+# Of int8 also: the policy's newest senses and the skill, which are few and must be exact, and what
+# finds people, for places are metres.
+KEPT_INT8 = re.compile(r"senses\.weight|w\.encoder\.(imu|proprio)\.weight|(w\.)?finder\..*\.weight")
 
 
 class ReduceError(ModelError):

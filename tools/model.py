@@ -30,21 +30,21 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     add(
         "--updates",
         type=counts,
-        default="9000,6000",
+        default="7500,6000",
         help="updates per round; every round after the first lets the policy drive",
     )
     add("--decoder-updates", type=count, default=2500, help="of the decoder alone, afterwards")
     add("--aggregate", type=count, default=120, help="episodes per aggregation round")
     add("--finder-updates", type=int, default=5000, help="of what finds each hue in the picture")
-    add("--people-updates", type=int, default=5000, help="of the filter that follows each person")
+    add("--people-updates", type=int, default=8000, help="of the filter that follows each person")
     add(
         "--demonstrations",
         type=count,
-        default=300,
+        default=240,
         help="the expert's episodes for the policy alone",
     )
-    add("--policy-rounds", type=int, default=3, help="aggregation rounds of the policy alone")
-    add("--policy-updates", type=count, default=5000, help="updates of each of them")
+    add("--policy-rounds", type=int, default=4, help="aggregation rounds of the policy alone")
+    add("--policy-updates", type=count, default=8000, help="updates of each of them")
     add("--undisturbed", type=count, default=90, help="episodes that alarm levels are set on")
     add("--jobs", type=count, default=os.cpu_count() or 2, help="processes that collect")
     add("--engine", choices=ENGINES, default="local", help="collect in local processes or on Ray")

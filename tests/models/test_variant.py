@@ -84,6 +84,16 @@ def test_what_must_be_exact_reads_no_fp16(bundle: Bundle) -> None:
         assert any(t.data_type == TensorProto.FLOAT16 for t in model.graph.initializer)
 
 
+def test_what_finds_people_stays_exact_in_int8(bundle: Bundle, tmp_path: Path) -> None:
+    small = write_variant(bundle, "int8", tmp_path / "int8", [], development_key())
+    graph = onnx.load(str(small.graph("observe"))).graph
+    rounded = {o for n in graph.node if n.op_type == "DequantizeLinear" for o in n.output}
+    weights = [n.input[1] for n in graph.node if n.op_type == "Conv"]
+    finds = [w for w in weights if "finder" in w]
+    assert len(finds) == 5 and not rounded & set(finds)
+    assert rounded & set(weights)
+
+
 def beliefs(bundle: Bundle, noise: float) -> np.ndarray:
     session = OnnxRuntimeSession(bundle, "observe", "ort-cpu")
     rng = np.random.default_rng(1)

@@ -53,14 +53,14 @@ class TrainSettings:
     out: Path
     body: str = "companion"
     episodes: int = 400
-    updates: tuple[int, ...] = (9000, 6000)  # first round, then one per aggregation
+    updates: tuple[int, ...] = (7500, 6000)  # first round, then one per aggregation
     decoder_updates: int = 2500  # of the decoder alone, after the world model
     finder_updates: int = 5000
     people_updates: int = 8000
     aggregate: int = 120  # episodes per aggregation round
-    demonstrations: int = 300  # expert episodes for the policy alone, unseen by the world model
-    policy_rounds: int = 3  # aggregation rounds of the policy alone, on the frozen world model
-    policy_updates: int = 5000
+    demonstrations: int = 240  # expert episodes for the policy alone, unseen by the world model
+    policy_rounds: int = 4  # aggregation rounds of the policy alone, on the frozen world model
+    policy_updates: int = 8000
     undisturbed: int = 90  # episodes that alarm levels are set on
     pool: Pool = Pool()
     threads: int = 2
