@@ -43,7 +43,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         default=240,
         help="the expert's episodes for the policy alone",
     )
-    add("--policy-rounds", type=int, default=4, help="aggregation rounds of the policy alone")
+    add("--policy-rounds", type=int, default=5, help="aggregation rounds of the policy alone")
     add("--policy-updates", type=count, default=8000, help="updates of each of them")
     add("--undisturbed", type=count, default=90, help="episodes that alarm levels are set on")
     add("--jobs", type=count, default=os.cpu_count() or 2, help="processes that collect")
