@@ -239,12 +239,12 @@ def train_decoder(
 
 
 def fit_spread(
-    world: WorldModel, senses: Senses, episodes: Episodes, schedule: Schedule, batches: int = 12
+    world: WorldModel, senses: Senses, episodes: Episodes, schedule: Schedule, batches: int = 48
 ) -> tuple[float, float]:
     """Scale the person head's log sigma so that 90 % intervals hold 90 %, half a second ahead.
 
-    On episodes that the world model was not trained on, for those seen at the start; slope and
-    shift of log sigma. A network that filters by the mode is surer than it may be, and more so of
+    On episodes that neither the world model nor the people's filter was trained on, for those seen
+    at the start; slope and shift of log sigma. A network that filters by the mode is surer than it may be, and more so of
     those that it is sure of. (Recalibration of a regression: Kuleshov et al. 2018.)
     """
     g = torch.Generator().manual_seed(schedule.seed + 1)

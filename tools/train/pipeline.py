@@ -108,10 +108,10 @@ def train(settings: TrainSettings, say: Callable[[str], None]) -> Path:
     )
     unseen = collect(wanted, settings.work / "demonstrations", settings.pool, say)
     _people(settings, trainer, files, unseen, say)
-    unseen += _policy_rounds(settings, trainer, files, unseen, say)
-    files += unseen
-    if unseen:
-        slope, shift = fit_spread(trainer.world, trainer.senses, Episodes(unseen), schedule)
+    driven = _policy_rounds(settings, trainer, files, unseen, say)
+    files += [*unseen, *driven]
+    if driven:
+        slope, shift = fit_spread(trainer.world, trainer.senses, Episodes(driven), schedule)
         say(f"person head: log sigma times {slope:.2f} plus {shift:.2f}: 90 % intervals hold 90 %")
     _export(settings, trainer, files, settings.out, settings.version)
     say("alarm levels of the surprise channels, on undisturbed training episodes")
