@@ -120,10 +120,9 @@ def walking_m_s(xy: Tensor, sensed: Tensor, senses: Senses, full_m_s: float) -> 
 
     The base's own way and turn are taken out as wheels and gyro (B,T,V) measured them.
     """
-    yaw = (sensed[..., senses.gyro_z] * senses.gyro_scale_rad_s * FRAME_S).cumsum(1)[
-        ..., None, None
-    ]
-    way = sensed[..., list(senses.wheels)].mean(-1)[..., None, None] * full_m_s * FRAME_S
+    gyro, wheels = sensed[..., senses.gyro_z], sensed[..., list(senses.wheels)].mean(-1)
+    yaw = (gyro * senses.gyro_scale_rad_s * FRAME_S).cumsum(1)[..., None, None]
+    way = wheels[..., None, None] * full_m_s * FRAME_S
     here = torch.cat([way * yaw.cos(), way * yaw.sin()], -1).cumsum(1)
     there, n = here + turned(xy, -yaw), PACE_FRAMES
     pace = (there[:, 2 * n :] - there[:, : -2 * n]) / (2 * n * FRAME_S)
@@ -141,11 +140,9 @@ def sequences(data: Batch, g: torch.Generator) -> Batch:
     """A batch of random subsequences of one hue each, some from an episode's start (empty slots)."""
     worn = (data["person_present"] > 0).any(1)
     nobody = int(FILTER_BATCH * NOBODY)
-    which = (
-        [(worn, FILTER_BATCH - nobody), (~worn, nobody)]
-        if not worn.all()
-        else [(worn, FILTER_BATCH)]
-    )
+    which = [(worn, FILTER_BATCH)]
+    if not worn.all():
+        which = [(worn, FILTER_BATCH - nobody), (~worn, nobody)]
     rows = [pairs.nonzero()[_some(int(pairs.sum()), n, g)] for pairs, n in which]
     episode, hue = torch.cat(rows)[:, None].unbind(-1)
     length = data["senses"].shape[1]

@@ -43,10 +43,8 @@ PATIENCE_S, PATIENCE_LOOKING_S = 2.0, 1.0  # unseen that long: it searches
 PATIENCE_BEHIND_S = 4.0  # something stands between: they come out of there, most likely
 LOOKING_RAD = 0.45  # the camera points at where the target should be
 GO_LOOK_S, GO_LOOK_M = 6.0, 0.5  # it goes to the last sight for so long, and so near
-SIDE_RAD, LEAD_S = (
-    0.1,
-    0.4,
-)  # head and base lead to a side: the head's angle, and the base's so much later
+SIDE_RAD = 0.1  # head and base lead to a side
+LEAD_S = 0.4  # so much later: where the base will have turned to
 SEARCH_TURN_RAD_S, SEARCH_LEAD_RAD, SEARCH_M, SEARCH_REACH_M = 1.2, 0.5, 2.0, 0.15
 AIM_SHARE = 0.6  # of the shirt's elevation: keeps face and floor in view
 SHIRT_M, LOOK_M = 1.0, 1.1
