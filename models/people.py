@@ -113,6 +113,7 @@ class People(nn.Module):
         out = self.move(torch.cat([x, memory], -1))
         trust, jump, walk, renew, pace = out.split([1, 2, 2, 1, 2], -1)
         place = place + torch.sigmoid(trust) * (jump * ROOM_M - place) + torch.tanh(walk) * STEP_M
+        # at most 1 m/s to each axis: the twin's people walk 0.65
         velocity = velocity + torch.sigmoid(renew - KEPT) * (torch.tanh(pace) - velocity)
         return torch.cat([memory, place, velocity], -1).reshape(n, h, -1)
 

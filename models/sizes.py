@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MOTION = (
-    4  # of a person's slot: place (x, y) [m], velocity in the room (x, y) [m/s], in the base frame
-)
+# Of a person's slot, in the base frame: place (x, y) [m], velocity in the room (x, y) [m/s].
+MOTION = 4
 
 
 @dataclass(frozen=True)

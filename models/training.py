@@ -244,8 +244,8 @@ def fit_spread(
     """Scale the person head's log sigma so that 90 % intervals hold 90 %, half a second ahead.
 
     On episodes that neither the world model nor the people's filter was trained on, for those seen
-    at the start; slope and shift of log sigma. A network that filters by the mode is surer than it may be, and more so of
-    those that it is sure of. (Recalibration of a regression: Kuleshov et al. 2018.)
+    at the start; slope and shift of log sigma. A network that filters by the mode is surer than it
+    may be, and more so of those that it is sure of. (Recalibration: Kuleshov et al. 2018.)
     """
     g = torch.Generator().manual_seed(schedule.seed + 1)
     steps, start, samples = SPREAD_STEPS, min(schedule.length - SPREAD_STEPS - 1, 18), 8

@@ -16,6 +16,7 @@ from runtime.errors import ConfigError
 from tools.arguments import count, counts
 from tools.compose import DEFAULT_BUNDLE
 from tools.train.pool import ENGINES, Pool
+from tools.train.settings import TrainSettings
 
 
 def add_train(parser: argparse.ArgumentParser) -> None:
@@ -25,39 +26,93 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     add("--version", default="1", help="version of the bundle")
     add("--work", type=Path, default=Path("runs/train"), help="work folder; training resumes there")
     add("--out", type=Path, default=None, help="bundle folder (default: models/bundles/NAME)")
-    add("--body", default="companion")
-    add("--episodes", type=count, default=400, help="expert episodes of 20 s")
+    add("--body", default=TrainSettings.body)
+    add(
+        "--episodes",
+        type=count,
+        default=TrainSettings.episodes,
+        help="expert episodes of 20 s (default %(default)s)",
+    )
     add(
         "--updates",
         type=counts,
-        default="7500,6000",
+        default=TrainSettings.updates,
         help="updates per round; every round after the first lets the policy drive",
     )
-    add("--decoder-updates", type=count, default=2500, help="of the decoder alone, afterwards")
-    add("--aggregate", type=count, default=120, help="episodes per aggregation round")
-    add("--finder-updates", type=int, default=5000, help="of what finds each hue in the picture")
-    add("--people-updates", type=int, default=8000, help="of the filter that follows each person")
+    add(
+        "--decoder-updates",
+        type=count,
+        default=TrainSettings.decoder_updates,
+        help="of the decoder alone, afterwards (default %(default)s)",
+    )
+    add(
+        "--aggregate",
+        type=count,
+        default=TrainSettings.aggregate,
+        help="episodes per aggregation round (default %(default)s)",
+    )
+    add(
+        "--finder-updates",
+        type=int,
+        default=TrainSettings.finder_updates,
+        help="of what finds each hue in the picture (default %(default)s)",
+    )
+    add(
+        "--people-updates",
+        type=int,
+        default=TrainSettings.people_updates,
+        help="of the filter that follows each person (default %(default)s)",
+    )
     add(
         "--demonstrations",
         type=count,
-        default=240,
-        help="the expert's episodes for the policy alone",
+        default=TrainSettings.demonstrations,
+        help="the expert's episodes for the policy alone (default %(default)s)",
     )
-    add("--policy-rounds", type=int, default=5, help="aggregation rounds of the policy alone")
-    add("--policy-updates", type=count, default=8000, help="updates of each of them")
-    add("--undisturbed", type=count, default=90, help="episodes that alarm levels are set on")
+    add(
+        "--policy-rounds",
+        type=int,
+        default=TrainSettings.policy_rounds,
+        help="aggregation rounds of the policy alone (default %(default)s)",
+    )
+    add(
+        "--policy-updates",
+        type=count,
+        default=TrainSettings.policy_updates,
+        help="updates of each of them (default %(default)s)",
+    )
+    add(
+        "--undisturbed",
+        type=count,
+        default=TrainSettings.undisturbed,
+        help="episodes that alarm levels are set on (default %(default)s)",
+    )
     add("--jobs", type=count, default=os.cpu_count() or 2, help="processes that collect")
     add("--engine", choices=ENGINES, default="local", help="collect in local processes or on Ray")
-    add("--threads", type=count, default=2, help="threads that train")
-    add("--length", type=count, default=32, help="frames per training sequence")
-    add("--batch", type=count, default=16, help="sequences per update")
-    add("--seed", type=int, default=0)
+    add(
+        "--threads",
+        type=count,
+        default=TrainSettings.threads,
+        help="threads that train (default %(default)s)",
+    )
+    add(
+        "--length",
+        type=count,
+        default=TrainSettings.length,
+        help="frames per training sequence (default %(default)s)",
+    )
+    add(
+        "--batch",
+        type=count,
+        default=TrainSettings.batch,
+        help="sequences per update (default %(default)s)",
+    )
+    add("--seed", type=int, default=TrainSettings.seed)
 
 
 def train(args: argparse.Namespace) -> int:
     """Train a bundle; resumes after an interruption."""
     try:
-        from tools.train.pipeline import TrainSettings
         from tools.train.pipeline import train as run
     except ImportError as error:
         raise ConfigError(

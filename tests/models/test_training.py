@@ -8,6 +8,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch: `make train` installs it")
 pytest.importorskip("onnx", reason="export needs onnx: `make train` installs it")
 
+from models import policy_training  # noqa: E402
 from models.backend import select  # noqa: E402
 from models.backends import loaders  # noqa: E402
 from models.bundle import load_bundle  # noqa: E402
@@ -202,6 +203,27 @@ def test_cloning_lowers_the_policys_error_on_what_it_has_seen(episodes: Episodes
     for _ in range(2):
         cloning.train(30, lambda _n, parts: losses.append(parts["policy"]), batch=64)
     assert losses[1] < losses[0]
+
+
+def test_cloning_does_without_some_of_the_core_and_keeps_every_person(
+    episodes: Episodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it, seen = trainer(), []
+    cloning = PolicyTrainer(it.world, it.policy)
+    cloning.add(episodes)
+    real = policy_training.policy_loss
+
+    def spy(policy, belief, batch, g):
+        seen.append((belief, batch["belief"]))
+        return real(policy, belief, batch, g)
+
+    monkeypatch.setattr(policy_training, "policy_loss", spy)
+    cloning.train(1, lambda _n, _parts: None, batch=512)
+    given, whole = seen[0]
+    core = SIZES.core
+    gone = (given[..., :core] == 0) & (whole[..., :core] != 0)
+    assert gone.sum() / (whole[..., :core] != 0).sum() == pytest.approx(0.4, abs=0.03)
+    assert torch.equal(given[..., core:], whole[..., core:])
 
 
 def test_an_exported_bundle_loads_and_meets_its_golden_vectors(episodes, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def run_skill(skill, seconds):
     policy = ExpertPolicy()
     looks = Overrides(policy=policy, on_render=lambda _twin: policy.expert.look())
     run = LockstepRun(setup, world, None, looks)
-    policy.expert, policy.task = Expert(run.twin), run.task
+    policy.expert, policy.task = Expert(run.twin, run.controller.behind_m), run.task
     return setup, run, policy, run.run(seconds)
 
 

@@ -15,8 +15,9 @@ from models.layout import SKILLS
 from models.manifest import GRAPHS
 from runtime.body import load_body
 from runtime.surprise import SURPRISE_CHANNELS
-from tools.train.pipeline import TrainSettings, train
+from tools.train.pipeline import train
 from tools.train.pool import Pool
+from tools.train.settings import TrainSettings
 
 pytestmark = pytest.mark.heavy
 LAYOUT = load_body("companion").layout()

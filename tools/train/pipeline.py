@@ -10,7 +10,7 @@ import hashlib
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -33,40 +33,14 @@ from runtime.body import load_body
 from tools.evaluate.thresholds import measure
 from tools.train.collect import CollectSettings, collect
 from tools.train.draft import draft, sizes_for
-from tools.train.pool import Pool
 from tools.train.progress import Progress
+from tools.train.settings import TrainSettings
 from tools.train.signing import development_key, resign
 
 EXPERT_SEED = 1_000_000
 DEMONSTRATION_SEED = 1_200_000
 AGGREGATION_SEED = 5_000_000
 ROOT = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """One training."""
-
-    name: str
-    version: str
-    work: Path
-    out: Path
-    body: str = "companion"
-    episodes: int = 400
-    updates: tuple[int, ...] = (7500, 6000)  # first round, then one per aggregation
-    decoder_updates: int = 2500  # of the decoder alone, after the world model
-    finder_updates: int = 5000
-    people_updates: int = 8000
-    aggregate: int = 120  # episodes per aggregation round
-    demonstrations: int = 240  # expert episodes for the policy alone, unseen by the world model
-    policy_rounds: int = 5  # aggregation rounds of the policy alone, on the frozen world model
-    policy_updates: int = 8000
-    undisturbed: int = 90  # episodes that alarm levels are set on
-    pool: Pool = Pool()
-    threads: int = 2
-    seed: int = 0
-    batch: int = 16
-    length: int = 32
 
 
 def train(settings: TrainSettings, say: Callable[[str], None]) -> Path:

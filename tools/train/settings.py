@@ -1,0 +1,34 @@
+"""What a training does; its defaults are the stages of the committed bundle. Known without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.train.pool import Pool
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """One training."""
+
+    name: str
+    version: str
+    work: Path
+    out: Path
+    body: str = "companion"
+    episodes: int = 400
+    updates: tuple[int, ...] = (7500, 6000)  # first round, then one per aggregation
+    decoder_updates: int = 2500  # of the decoder alone, after the world model
+    finder_updates: int = 5000
+    people_updates: int = 8000
+    aggregate: int = 120  # episodes per aggregation round
+    demonstrations: int = 240  # expert episodes for the policy alone, unseen by the world model
+    policy_rounds: int = 5  # aggregation rounds of the policy alone, on the frozen world model
+    policy_updates: int = 8000
+    undisturbed: int = 90  # episodes that alarm levels are set on
+    pool: Pool = Pool()
+    threads: int = 2
+    seed: int = 0
+    batch: int = 16
+    length: int = 32
