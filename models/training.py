@@ -23,6 +23,7 @@ import torch
 from torch import nn
 
 from models.batch import Batch
+from models.errors import ModelError
 from models.losses import (
     Weights,
     decoder_loss,
@@ -178,10 +179,20 @@ class Trainer:
         work.replace(file)
 
     def load(self, file: Path) -> None:
-        """Resume from a checkpoint."""
+        """Resume from a checkpoint.
+
+        Raises:
+            ModelError: the networks were others when it was written.
+        """
         state = torch.load(file, weights_only=True)
-        self.world.load_state_dict(state["world"])
-        self.policy.load_state_dict(state["policy"])
+        try:
+            self.world.load_state_dict(state["world"])
+            self.policy.load_state_dict(state["policy"])
+        except RuntimeError as error:
+            raise ModelError(
+                f"{file} holds networks of another version than this one trains; "
+                "give another --work, or go on with the version that began it"
+            ) from error
         self.optimiser.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"])
         if "random" in state:

@@ -1,5 +1,6 @@
 """Training on tiny random episodes: it runs, it resumes, and what it exports is a whole bundle."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from models import policy_training  # noqa: E402
 from models.backend import select  # noqa: E402
 from models.backends import loaders  # noqa: E402
 from models.bundle import load_bundle  # noqa: E402
+from models.errors import ModelError  # noqa: E402
 from models.export import IR_VERSION, OPSET, write_bundle  # noqa: E402
 from models.layout import SKILLS  # noqa: E402
 from models.losses import OBSTACLE_CLASS, person_loss, since_of  # noqa: E402
@@ -112,6 +114,15 @@ def test_training_that_was_interrupted_gives_the_same_weights(episodes, tmp_path
     second.train(episodes, 4, tmp_path / "checkpoint.pt", lambda _n, _p: None)
     for a, b in zip(whole.parameters, second.parameters, strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_checkpoint_of_other_networks_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    trainer().save(tmp_path / "checkpoint.pt")
+    wider = Trainer(replace(SIZES, memory=SIZES.memory + 2), SENSES, Schedule(updates=1))
+    with pytest.raises(
+        ModelError, match=r"checkpoint.pt holds networks of another version.*--work"
+    ):
+        wider.load(tmp_path / "checkpoint.pt")
 
 
 def test_the_learning_rate_ramps_holds_and_falls() -> None:
