@@ -23,6 +23,7 @@ from runtime.surprise import SURPRISE_CHANNELS
 Record = npt.NDArray[np.void]
 
 MAX_ACTIONS = 8
+MAX_PEOPLE = 8
 FRAME_PX = 64
 EVENT_TEXT = 160
 
@@ -54,6 +55,10 @@ EXPECTED = np.dtype([  # what the model expected of the frame with this number
 SURPRISE = np.dtype([
     ("t_ns", "<i8"), ("number", "<u4"), ("above", "<u4"),
     ("value", "<f4", len(SURPRISE_CHANNELS)), ("observe_wall_us", "<f4"), ("pad", "<f4"),
+])  # fmt: skip
+PEOPLE = np.dtype([  # what the belief says of the person of every hue (`World.people`)
+    ("t_ns", "<i8"), ("number", "<u4"), ("count", "u1"), ("pad", "u1", 3),
+    ("person", "<f4", (MAX_PEOPLE, 5)),
 ])  # fmt: skip
 PREDICTION = np.dtype([  # an open-loop rollout of k steps met the frame it predicted
     ("t_ns", "<i8"), ("k", "<u4"), ("pad", "<u4"), ("model", "<f4"), ("persistence", "<f4"),
@@ -127,6 +132,7 @@ def channel_table(belief: int, camera_shape: tuple[int, int, int]) -> dict[str, 
         Channel("frame", FRAME, 20, 16, 0.20, 1, "perception"),
         Channel("expected", EXPECTED, 20, 16, 0.20, 1, "perception"),
         Channel("belief", belief_dtype, 20, 16, 0.20, 20, "perception"),
+        Channel("people", PEOPLE, 20, 16, 0.20, 1, "perception"),
         Channel("surprise", SURPRISE, 20, 64, 0.20, 1, "perception"),
         Channel("prediction", PREDICTION, 4, 64, 2.0, 1, "perception"),
         Channel("correction", CORRECTION, 20, 16, 0.20, 1, "perception"),

@@ -68,6 +68,7 @@ class Event(IntEnum):
     CALIBRATION_DRIFT = 46
     WATCH_UNKEPT = 47
     UNCALIBRATED = 48
+    OUT_OF_SIGHT = 49
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,7 @@ EVENTS: dict[Event, Row] = {
     Event.CALIBRATION_DRIFT: R(E.SLOW, "a calibration has drifted: {text}", "nothing is changed by itself; `companion calibrate status` tells all"),
     Event.WATCH_UNKEPT: R(E.NOTE, "what the calibration watch learnt cannot be kept: {text}"),
     Event.UNCALIBRATED: R(E.NOTE, "calibration not used: {text}"),
+    Event.OUT_OF_SIGHT: R(E.NOTE, "the person is out of sight: it looks for them"),
 }  # fmt: skip
 
 # Which event each surprise channel raises.

@@ -6,7 +6,8 @@ planner may propose sequences of skills; without one the chosen skill simply goe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -18,12 +19,15 @@ from runtime.event_log import EventLog
 from runtime.events import Event
 from runtime.goal import MASK, VALUES, goal_now
 from runtime.machine import MachineState
+from runtime.modes import Mode
 from runtime.odometry import Odometry, WheelGeometry
+from runtime.sight import Sight
 from runtime.skills import SKILLS, PlanRunner, Proposal
 from runtime.watch import Watch, WatchConfig
 
 Float32 = npt.NDArray[np.float32]
 INTENT_LIFE_NS = 400_000_000
+SEARCH = "search"
 
 
 class PlannerLink(Protocol):
@@ -59,6 +63,7 @@ class MindConfig:
     allow_motion: bool
     wheels: WheelGeometry
     skills: tuple[str, ...]  # that the bundle knows
+    hues: Mapping[str, float] = field(default_factory=dict)  # of the people that it tells apart
     min_memory_mb: float = 200.0
     min_disk_mb: float = 200.0
     max_temperature_c: float = 90.0
@@ -84,11 +89,13 @@ class Mind:
         self._status = channels.reader("status")
         self._operator = channels.reader("operator")
         self._belief = channels.reader("belief")
+        self._people = channels.reader("people")
         self._surprise = channels.reader("surprise")
         self._skill_changes = 0
         self.skill = config.skill
         self.runner = PlanRunner(config.skills)
         self.odometry = Odometry(config.wheels)
+        self._sight = Sight(config.hues)
         self._watch = Watch(channels, config.watch, self._events) if config.watch else None
         self._sensors = channels.reader("sensors")
         self._planner_was_alive = False
@@ -112,7 +119,7 @@ class Mind:
         if finished:
             self._events.note(now_ns, Event.PLAN_DONE, text=finished)
             self.skill = "idle"
-        self._publish(now_ns, skill)
+        self._publish(now_ns, self._seeking(now_ns, skill))
 
     def close(self) -> None:
         """Leave the planner."""
@@ -132,6 +139,21 @@ class Mind:
         h["planner"] = self.planner is not None and self.planner.alive
         h["plan_steps"], h["plan_step"] = self.runner.progress()
         self._health.publish(now_ns)
+
+    def _seeking(self, now_ns: int, skill: str) -> str:
+        """The skill, or a search in its place while the person it has to do with is out of sight."""
+        goal = self._goal(skill)
+        moving = int(self._status.record["mode"]) == Mode.ACTIVE
+        if moving and skill != SEARCH and SEARCH in self.config.skills:
+            for record in self._people.drain():
+                self._sight.step(
+                    int(record["t_ns"]), record["person"][: int(record["count"])], goal
+                )
+        else:
+            self._people.drain()
+            self._sight.forget(now_ns)
+        self._events.keep(now_ns, Event.OUT_OF_SIGHT, self._sight.lost)
+        return SEARCH if self._sight.lost else skill
 
     def _goal(self, skill: str) -> Float32:
         """What this skill needs of the goal; its usual distance where the goal's is another's."""

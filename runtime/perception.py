@@ -19,7 +19,7 @@ from models.since import Senses, Since
 from models.world import World
 from runtime.body import Body
 from runtime.camera import Camera, CameraFrame
-from runtime.channels import Channels
+from runtime.channels import MAX_PEOPLE, Channels
 from runtime.errors import ConfigError
 from runtime.event_log import EventLog
 from runtime.events import SURPRISE_EVENTS, Event
@@ -83,6 +83,7 @@ class Perception:
         self._frame = channels.writer("frame", "perception")
         self._expected = channels.writer("expected", "perception")
         self._belief = channels.writer("belief", "perception")
+        self._people = channels.writer("people", "perception")
         self._surprise = channels.writer("surprise", "perception")
         self._window = Window(layout, channels.reader("sensors"), channels.reader("sent"))
         self._smoother = Smoother()
@@ -213,6 +214,10 @@ class Perception:
         self._belief.record["valid"] = bool(np.isfinite(self.world.belief).all())
         self._belief.record["belief"] = self.world.belief
         self._belief.publish(t_ns)
+        people = self.world.people()[:MAX_PEOPLE]
+        self._people.record["number"], self._people.record["count"] = number, len(people)
+        self._people.record["person"][: len(people)] = people
+        self._people.publish(t_ns)
 
     def _imagine(self) -> None:
         """Predict the next frame under the action now being sent: mean of N sampled beliefs."""

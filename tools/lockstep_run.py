@@ -146,7 +146,7 @@ class LockstepRun:
         self.mind = Mind(self.channels, MindConfig(
             skill=settings.skill, goal=setup.goal(scenario), engage=True,
             allow_motion=setup.has_body, skills=setup.bundle.manifest.skills,
-            wheels=setup.wheels(), watch=watch_config(setup),
+            hues=setup.bundle.manifest.hues, wheels=setup.wheels(), watch=watch_config(setup),
         ), SteadyMachine())  # fmt: skip
         self.memory = MemorySink()
         self._camera_out = self.channels.writer("camera", "twin")

@@ -171,6 +171,7 @@ def mind(setup: Setup, channels: Channels, stop: StopFlag, parent: Parent) -> No
         engage=setup.is_twin,
         allow_motion=setup.has_body,
         skills=setup.bundle.manifest.skills,
+        hues=setup.bundle.manifest.hues,
         wheels=setup.wheels(),
         watch=watch_config(setup, wall_ns() - now_ns()),
     )

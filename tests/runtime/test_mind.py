@@ -19,6 +19,7 @@ from runtime.goal import MASK, VALUES
 from runtime.lockstep import START_NS, Clockwork, LockstepChannels
 from runtime.machine import MachineState
 from runtime.mind import INTENT_LIFE_NS, Mind, MindConfig
+from runtime.modes import Mode
 from runtime.odometry import WheelGeometry
 from runtime.planner_link import ZmqPlannerLink
 from runtime.planner_wire import PlannedStep, Proposed, open_socket
@@ -56,6 +57,7 @@ class Rig:
         self.sensors = self.channels.writer("sensors", "controller")
         self.status = self.channels.writer("status", "controller")
         self.belief = self.channels.writer("belief", "perception")
+        self.people = self.channels.writer("people", "perception")
         self.mind = Mind(self.channels, config, self.machine, planner)
         self.now_ns = START_NS
         self.said: list[Event] = []
@@ -143,6 +145,57 @@ def test_the_operator_chooses_the_skill() -> None:
     assert rig.skill == "idle" and rig.said == [Event.SKILL_CHANGED]
     rig.step()
     assert rig.said == [Event.SKILL_CHANGED]
+
+
+def see(rig: Rig, seen: float, seconds: float, mode: Mode = Mode.ACTIVE) -> None:
+    """The belief says this of the person in red, for so long."""
+    rig.status.record["mode"] = mode
+    for _ in range(round(seconds * 10)):
+        rig.people.record["count"] = 2
+        rig.people.record["person"][:2] = (seen, 1.0, 0.0, 0.03, 0.0), (1.0, 2.0, 0.0, 0.03, 0.0)
+        rig.people.publish(rig.now_ns)
+        rig.status.publish(rig.now_ns)
+        rig.clockwork.run(rig.now_ns)
+        rig.step()
+
+
+HUES = {"red": 0.0, "blue": 0.64}
+
+
+def test_who_is_out_of_sight_is_looked_for_until_they_are_seen_again() -> None:
+    rig = Rig(replace(CONFIG, hues=HUES))
+    see(rig, 1.0, 1.0)
+    assert rig.skill == "follow" and not rig.said
+    see(rig, 0.1, 0.9)
+    assert rig.skill == "follow"
+    see(rig, 0.1, 2.0)
+    assert rig.skill == "search" and rig.said == [Event.OUT_OF_SIGHT]
+    assert rig.intent.record["goal"][MASK["appearance"]] and not rig.intent.record["goal"][MASK["distance"]]  # fmt: skip
+    see(rig, 0.9, 0.2)
+    assert rig.skill == "follow" and rig.said == [Event.OUT_OF_SIGHT]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        replace(CONFIG, hues=HUES, skill="idle"),
+        replace(CONFIG, hues=HUES, skill="go_to"),
+        replace(CONFIG, hues=HUES, skills=("idle", "follow")),
+        CONFIG,
+    ],
+)
+def test_nobody_is_looked_for_where_no_person_matters_or_nothing_can_search(config) -> None:
+    rig = Rig(config)
+    see(rig, 0.0, 3.0)
+    assert rig.skill == config.skill and not rig.said
+
+
+def test_while_it_is_parked_nobody_gets_lost() -> None:
+    rig = Rig(replace(CONFIG, hues=HUES))
+    see(rig, 0.0, 3.0, Mode.IDLE)
+    assert rig.skill == "follow" and not rig.said
+    see(rig, 0.0, 0.9)
+    assert rig.skill == "follow", "the second begins when it may move"
 
 
 def test_a_skill_that_does_not_exist_changes_nothing() -> None:

@@ -93,6 +93,10 @@ class RecordingWorld:
         if self._inner:
             self._inner.reset(seed)
 
+    def people(self) -> Float32:
+        """See `World`; nobody before there is a model."""
+        return self._inner.people() if self._inner else np.zeros((0, 5), np.float32)
+
     def observe(
         self, imu: Float32, proprio: Float32, odometry: float, action: Float32, mask: Float32
     ) -> dict[str, float]:
