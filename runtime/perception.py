@@ -155,8 +155,10 @@ class Perception:
         window.cut(start_ns, t_ns)
         self._mask[:] = (1.0, window.has_imu, window.has_proprio)
         np.multiply(pixels.transpose(2, 0, 1), np.float32(1 / 255), out=self.world.frame_input)
-        odometry = self._odometry_residual() if window.has_imu and window.has_proprio else 0.0
-        self._set("odometry", abs(odometry) if window.has_imu and window.has_proprio else np.nan)
+        both = window.has_imu and window.has_proprio
+        # the graph was trained on the newest rates; means of one window are less apart in a turn
+        odometry = self._odometry_residual(window.proprio) if both else 0.0
+        self._set("odometry", abs(self._odometry_residual(window.rolled)) if both else np.nan)
         drive = window.drive_error(start_ns, t_ns, self._drive_delay_ns)
         self._set("drive", drive if window.has_proprio else np.nan)
         self._set("vibration", window.vibration_m_s2 if window.has_imu else np.nan)
@@ -187,11 +189,13 @@ class Perception:
         frame["brightness"], frame["dark"] = brightness, brightness < DARK_BRIGHTNESS
         frame["repeated"] = repeated
 
-    def _odometry_residual(self) -> float:
-        """Gyro yaw rate less the wheels' [rad/s]: it sees gyro bias, and slip that turns."""
-        window = self._window
-        left, right = (float(window.proprio[k]) * self.layout.joints[k].velocity_max_rad_s for k in (0, 1))  # fmt: skip
-        return window.gyro_z_rad_s() - self._wheels.turned_rad(left, right)
+    def _odometry_residual(self, wheels: Float32) -> float:
+        """Gyro yaw rate less that of wheel rates (2,) of full speed [rad/s].
+
+        It sees gyro bias, and slip that turns.
+        """
+        left, right = (float(wheels[k]) * self.layout.joints[k].velocity_max_rad_s for k in (0, 1))
+        return self._window.gyro_z_rad_s() - self._wheels.turned_rad(left, right)
 
     def _set(self, name: str, value: float) -> None:
         self._value[SURPRISE_CHANNELS.index(name)] = value

@@ -3,9 +3,9 @@
 Each channel has its own threshold (set on data, in the bundle's manifest), its event, its effect:
 only slip, lift and a frozen or dark camera may hold the robot, all others lower speed caps.
 
-What the body's own senses say is smoothed: a hand that pushes is little against the noise of one
-frame, and much against that of several. How the wheels run is measured against how they lately ran:
-on a rough floor all of it is more, and an ice patch no less.
+What the IMU says of motion is smoothed: it is little against the noise of one frame, and much
+against that of several. How the wheels run is told at its peaks, for wheels on ice chatter now and
+then, and against how they lately ran: on a rough floor all of it is more, and an ice patch no less.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SURPRISE_CHANNELS = (
     "image_error",  # of the expected frame
     "imu_error",  # of the expected mean of the IMU's window
     "odometry",  # gyro's yaw rate less the wheels', rad/s
-    "drive",  # wheels against what they were sent, of full speed
+    "drive",  # wheels outside all that they were lately sent, of full speed
     "vibration",  # acceleration's largest swing within a window, m/s^2: knocks, and wheels that chatter
     "rarity",  # of the pattern of the posterior net's units
     "frozen",
@@ -30,11 +30,13 @@ SURPRISE_CHANNELS = (
 )
 # Frames in a row above the threshold before a channel counts as an event, where no manifest says.
 FRAMES = {
-    "divergence": 2, "image_error": 2, "imu_error": 1, "odometry": 2, "drive": 2, "vibration": 2,
+    "divergence": 2, "image_error": 2, "imu_error": 1, "odometry": 2, "drive": 1, "vibration": 1,
     "rarity": 2, "frozen": 2, "dark": 3,
 }  # fmt: skip
 # Share of the newest frame in the running mean of a channel (EWMA: Roberts 1959); others have none.
-SMOOTHED = {"imu_error": 0.4, "odometry": 0.4, "drive": 0.4, "vibration": 0.4}
+SMOOTHED = {"imu_error": 0.4, "odometry": 0.4}
+# Channels read like a peak meter: at once when they rise, by this share of the way when they fall.
+RELEASE = {"drive": 0.2, "vibration": 0.2}
 # Channels told against their own running mean: it follows slowly, so that what goes on for seconds
 # still stands out, and is bounded, so that nothing that goes on for minutes becomes usual.
 RELATIVE = ("drive", "vibration")
@@ -47,15 +49,18 @@ Float32 = npt.NDArray[np.float32]
 
 
 class Smoother:
-    """Running means of the channels in `SMOOTHED`; a channel without a source begins anew."""
+    """Running means and peaks of the channels; a channel without a source begins anew."""
 
     def __init__(self) -> None:
-        self._share = np.array([SMOOTHED.get(c, 1.0) for c in SURPRISE_CHANNELS], np.float32)
+        fall = {**SMOOTHED, **RELEASE}
+        self._rise = np.array([SMOOTHED.get(c, 1.0) for c in SURPRISE_CHANNELS], np.float32)
+        self._fall = np.array([fall.get(c, 1.0) for c in SURPRISE_CHANNELS], np.float32)
         self._mean = np.full(len(SURPRISE_CHANNELS), np.nan, np.float32)
 
     def step(self, value: Float32) -> None:
-        """Take in a frame's values (C,) and leave the means in their place."""
-        more = self._share * (value - self._mean)
+        """Take in a frame's values (C,) and leave the smoothed ones in their place."""
+        more = value - self._mean
+        more *= np.where(more > 0, self._rise, self._fall)
         self._mean = np.where(np.isfinite(self._mean), self._mean + more, value)
         value[:] = self._mean
 

@@ -10,6 +10,9 @@ from runtime.channels import Reader
 
 Float32 = npt.NDArray[np.float32]
 KEEP = 64  # control periods of history: 640 ms
+# A command takes its time to become a wheel's speed, and how much differs from robot to robot: of
+# what was sent within this long, anything may be what a wheel does now.
+DRIVE_LAG_NS = 100_000_000
 
 
 class Window:
@@ -27,6 +30,7 @@ class Window:
         self.imu: Float32 = np.zeros((IMU_SLICES, 6), np.float32)
         self.proprio: Float32 = np.zeros(layout.proprio_size, np.float32)
         self.action: Float32 = np.zeros(layout.action_size, np.float32)
+        self.rolled: Float32 = np.zeros(2, np.float32)
         self.vibration_m_s2 = 0.0
         self.has_imu = False
         self.has_proprio = False
@@ -54,7 +58,10 @@ class Window:
             self._sent_v[-1] = record["action"][: self._layout.action_size]
 
     def cut(self, start_ns: int, end_ns: int) -> None:
-        """Fill `imu` (5,6), `proprio` (P,), `action` (A,), `vibration_m_s2`: window (start, end]."""
+        """Fill `imu` (5,6), `proprio` (P,), `action` (A,) and what else is of the window (start, end].
+
+        `rolled` (2,): mean rates of the wheels, of full speed; `vibration_m_s2`: largest swing.
+        """
         inside = (self._imu_t > start_ns) & (self._imu_t <= end_ns)
         self.has_imu = bool(inside.any())
         self.imu[:] = 0
@@ -72,17 +79,23 @@ class Window:
         at = int(np.searchsorted(self._state_t, end_ns, "right")) - 1
         self.has_proprio = at >= 0 and end_ns - int(self._state_t[at]) < 100_000_000
         self.proprio[:] = self._state_v[at] if self.has_proprio else 0
+        states = (self._state_t > start_ns) & (self._state_t <= end_ns)
+        self.rolled[:] = self._state_v[states, :2].mean(0) if states.any() else self.proprio[:2]
         moved = (self._sent_t > start_ns) & (self._sent_t <= end_ns)
         self.action[:] = self._sent_v[moved].mean(0) if moved.any() else 0
 
     def drive_error(self, start_ns: int, end_ns: int, delay_ns: int) -> float:
-        """How far the wheels were from what they had been sent `delay_ns` before, of full speed."""
-        rolled = (self._state_t > start_ns) & (self._state_t <= end_ns)
-        told = (self._sent_t > start_ns - delay_ns) & (self._sent_t <= end_ns - delay_ns)
-        if not (rolled.any() and told.any()):
+        """How far the wheels of the last cut were outside all they had been sent, of full speed.
+
+        That is what was sent within the window, `delay_ns` before, and `DRIVE_LAG_NS` before that.
+        """
+        first_ns = start_ns - delay_ns - DRIVE_LAG_NS
+        sent = (self._sent_t > first_ns) & (self._sent_t <= end_ns - delay_ns)
+        if not (self.has_proprio and sent.any()):
             return 0.0
-        apart = self._state_v[rolled, :2].mean(0) - self._sent_v[told, :2].mean(0)
-        return float(np.abs(apart).max())
+        told = self._sent_v[sent, :2]
+        outside = np.maximum(self.rolled - told.max(0), told.min(0) - self.rolled)
+        return max(0.0, float(outside.max()))
 
     def gyro_z_rad_s(self) -> float:
         """Mean yaw rate of the last cut window."""

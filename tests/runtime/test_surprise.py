@@ -7,6 +7,7 @@ from models.manifest import Threshold
 from runtime.surprise import (
     FLAGS,
     FRAMES,
+    RELEASE,
     SMOOTHED,
     SURPRISE_CHANNELS,
     USUAL_MOST,
@@ -73,14 +74,29 @@ def test_only_what_the_body_senses_is_smoothed() -> None:
         assert now[i] == pytest.approx(SMOOTHED.get(name, 1.0))
 
 
+@pytest.mark.parametrize("channel", RELEASE)
+def test_a_knock_is_told_at_once_and_in_full_and_fades(channel: str) -> None:
+    smoother, at, told = Smoother(), SURPRISE_CHANNELS.index(channel), []
+    for level in (1.0, 5.0, 1.0, 1.0):
+        now = value(**{channel: level})
+        smoother.step(now)
+        told.append(float(now[at]))
+    kept = 1 - RELEASE[channel]
+    assert told == pytest.approx([1.0, 5.0, 1 + 4 * kept, 1 + 4 * kept**2])
+
+
+def test_no_channel_is_both_a_mean_and_a_peak() -> None:
+    assert not SMOOTHED.keys() & RELEASE.keys()
+
+
 def test_little_for_long_outlasts_the_noise_of_one_frame() -> None:
     rng = np.random.default_rng(0)
-    smoother, quiet, pushed = Smoother(), [], []
+    smoother, quiet, turned = Smoother(), [], []
     for frame in range(600):
-        now = value(drive=abs(rng.normal(0.02 if frame >= 300 else 0.0, 0.01)))
+        now = value(odometry=abs(rng.normal(0.02 if frame >= 300 else 0.0, 0.01)))
         smoother.step(now)
-        (pushed if frame >= 310 else quiet).append(float(now[SURPRISE_CHANNELS.index("drive")]))
-    assert np.quantile(pushed, 0.1) > np.quantile(quiet[10:280], 0.95)
+        (turned if frame >= 310 else quiet).append(float(now[SURPRISE_CHANNELS.index("odometry")]))
+    assert np.quantile(turned, 0.1) > np.quantile(quiet[10:280], 0.95)
 
 
 def test_a_smoothed_channel_without_a_source_is_silent_and_then_begins_anew() -> None:

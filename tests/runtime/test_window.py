@@ -52,6 +52,7 @@ def test_the_cut_is_what_lies_between_two_frames(rig: Rig) -> None:
     assert np.abs(w.imu[:, :3]).max() < 1e-6, "gravity is taken out"
     assert w.gyro_z_rad_s() == pytest.approx(12)
     assert w.proprio[0] == pytest.approx(1.4 / 9.0), "the newest senses at the frame's time"
+    assert w.rolled == pytest.approx(np.full(2, 1.2 / 9.0)), "the mean, like the gyro's"
     assert w.action == pytest.approx(np.full(4, 0.12)), "the mean of what was sent, not wanted"
 
 
@@ -60,7 +61,7 @@ def test_an_empty_window_is_masked_and_zero(rig: Rig) -> None:
     rig.window.cut(START_NS + 500 * MS, START_NS + 550 * MS)
     w = rig.window
     assert not w.has_imu and not w.has_proprio
-    assert not w.imu.any() and not w.proprio.any() and not w.action.any()
+    assert not w.imu.any() and not w.proprio.any() and not w.action.any() and not w.rolled.any()
 
 
 def test_fewer_samples_than_slices_still_fill_every_slice(rig: Rig) -> None:
@@ -80,19 +81,42 @@ def test_only_the_newest_history_is_kept(rig: Rig) -> None:
     assert rig.window.gyro_z_rad_s() == pytest.approx(KEEP + 27)
 
 
-def test_wheels_that_lag_as_ever_are_no_drive_error_and_pushed_ones_are(rig: Rig) -> None:
-    full = rig.layout.joints[0].velocity_max_rad_s
-    for k in range(40):  # a ramp that the wheels follow 50 ms later
-        pushed = 0.2 if k >= 35 else 0.0
-        rig.period(k, 0.0, wheel=full * (0.01 * max(0, k - 5) + pushed), action=0.01 * k)
+def drive_error(rig: Rig, end: int) -> float:
+    """Of the 50 ms to the end of control period `end`, with a delay as long."""
+    at = START_NS + end * 10 * MS
+    rig.window.cut(at - 50 * MS, at)
+    return rig.window.drive_error(at - 50 * MS, at, 50 * MS)
 
-    def error(end: int) -> float:
-        at = START_NS + end * 10 * MS
-        return rig.window.drive_error(at - 50 * MS, at, 50 * MS)
 
-    assert error(30) == pytest.approx(0.0, abs=1e-6)
-    assert error(40) == pytest.approx(0.2, abs=1e-6)
-    assert rig.window.drive_error(0, 1, 50 * MS) == 0.0, "nothing is known of then"
+@pytest.mark.parametrize("lag", [5, 9, 14])
+@pytest.mark.parametrize("way", [1, -1])
+def test_wheels_that_lag_are_no_drive_error_and_pushed_ones_are(
+    rig: Rig, lag: int, way: int
+) -> None:
+    """A ramp that the wheels follow `lag` periods later, then stand at, then are pushed from."""
+    full = way * rig.layout.joints[0].velocity_max_rad_s
+    errors = []
+    for k in range(70):
+        pushed = 0.2 if k >= 65 else 0.0
+        wheel = 0.01 * min(max(0, k - lag), 30) + pushed
+        rig.period(k, 0.0, wheel=full * wheel, action=way * 0.01 * min(k, 30))
+        errors.append(drive_error(rig, k + 1))
+    assert max(errors[:65]) < 1e-6
+    assert errors[69] == pytest.approx(0.2, abs=1e-6), "either way"
+
+
+def test_wheels_that_do_not_come_are_a_drive_error(rig: Rig) -> None:
+    for k in range(40):
+        rig.period(k, 0.0, wheel=0.0, action=0.3 if k >= 10 else 0.0)
+    assert drive_error(rig, 25) == pytest.approx(0.0, abs=1e-6), "not yet"
+    assert drive_error(rig, 35) == pytest.approx(0.3, abs=1e-6)
+
+
+def test_wheels_of_which_nothing_is_known_are_no_drive_error(rig: Rig) -> None:
+    rig.period(0, 0.0, 1.0, 0.0)
+    assert drive_error(rig, 100) == 0.0
+    rig.window.cut(0, START_NS + 10 * MS)
+    assert rig.window.drive_error(0, 1, 50 * MS) == 0.0, "nothing had been sent"
 
 
 def test_vibration_is_the_swing_and_neither_gravity_nor_steady_acceleration(rig: Rig) -> None:

@@ -134,6 +134,17 @@ def test_levels_give_about_the_alarms_they_promise() -> None:
     assert alarms(fresh, found) <= 15, "six an hour are promised"
 
 
+def test_a_heavy_tail_is_met_and_a_bound_is_not_believed() -> None:
+    rng = np.random.default_rng(3)
+    share, shape = 1 / 12_000, 0.3
+    heavy = tail_level(rng.uniform(size=72_000) ** -shape, share)
+    assert heavy == pytest.approx(share**-shape, rel=0.15)
+    bounded = rng.uniform(size=72_000)
+    assert tail_level(bounded, share) > bounded.max()
+    assert tail_level(np.ones(1000), share) == 1.0
+    assert np.isfinite(tail_level(np.r_[np.zeros(400), 1.0, 2.0, 2.0], share))
+
+
 def test_a_place_carried_into_another_pose() -> None:
     x, y = _moved((1.0, 0.0), (0.0, 0.0, 0.0), (0.0, 0.0, np.pi / 2))
     assert (x, y) == pytest.approx((0.0, -1.0), abs=1e-9)

@@ -2,8 +2,9 @@
 
 All channels together may alarm once in ten minutes; each of those set on data has an equal share.
 What alarms is a level held for a channel's number of frames in a row, so the statistic is the least
-value of that many frames; its level is read from an exponential tail fitted to the excesses over
-the 99th percentile (peaks over threshold: Pickands 1975), for data of an hour reach no further.
+value of that many frames; its level is read from a generalised Pareto tail fitted to the excesses
+over the 99th percentile (peaks over threshold: Pickands 1975), for data of half an hour reach no
+further.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ Floats = npt.NDArray[np.float64]
 ALARM_EVERY_S = 600.0
 FRAME_S = 0.05
 TAIL = 0.99
+HEAVIEST = 0.5  # shape of a tail whose spread is infinite: up to there the moments can be trusted
 SETTLED = 20  # frames: an empty belief is surprised by anything
 TRAINING_SEED = 1_500_000  # of the range that training draws from, not of its episodes
 
@@ -97,9 +99,19 @@ def _least(values: Floats, frames: int) -> Floats:
 
 
 def tail_level(values: Floats, share: float) -> float:
-    """The level that a share of the values exceeds, from the exponential tail of the highest."""
+    """The level that a share of the values exceeds, from the tail of the highest.
+
+    Generalised Pareto by probability-weighted moments (Hosking and Wallis 1987), heavier than an
+    exponential or as heavy: a lighter one would be a bound, and half an hour knows of none.
+    """
     start = float(np.quantile(values, TAIL))
-    excess = values[values > start] - start
-    if len(excess) == 0:
+    excess = np.sort(values[values > start]) - start
+    if len(excess) < 2:
         return start
-    return start + float(excess.mean()) * float(np.log((1 - TAIL) / share))
+    mean = float(excess.mean())
+    lesser = 2 * float((excess * np.linspace(1, 0, len(excess))).mean())  # the mean of a pair's
+    shape = min(max(0.0, 2 - mean / (mean - lesser)), HEAVIEST) if mean > lesser else 0.0
+    rarer = (1 - TAIL) / share
+    if shape == 0.0:
+        return start + mean * float(np.log(rarer))
+    return start + mean * (1 - shape) / shape * float(rarer**shape - 1)
