@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from models.batch import Batch
+from models.mirror import Mirror
 from models.networks import Policy, WorldModel
 from models.policy_losses import policy_loss
 from models.training import Episodes, filtered
@@ -21,7 +22,8 @@ TICK_KEYS = ("tick_age_s", "tick_proprio", "tick_imu", "expert", "near", "goal")
 class PolicyTrainer:
     """Behaviour cloning on the frozen world model's beliefs: cheap, so it can have many rounds.
 
-    Beliefs are those of deployment: posterior mode, filtered from an episode's very start.
+    Beliefs are those of deployment: posterior mode, filtered from an episode's very start; they are
+    kept as halves, for there are a million.
     """
 
     def __init__(self, world: WorldModel, policy: Policy, seed: int = 0) -> None:
@@ -29,15 +31,18 @@ class PolicyTrainer:
         self._parts: list[Batch] = []
         self._generator = torch.Generator().manual_seed(seed)
 
-    def add(self, episodes: Episodes, at_once: int = 20) -> None:
-        """Filter all episodes and keep beliefs, ticks and goals."""
+    def add(self, episodes: Episodes, mirror: Mirror | None = None, at_once: int = 20) -> None:
+        """Filter all episodes and keep beliefs, ticks and goals; with a mirror, their mirror images."""
         for start in range(0, episodes.count, at_once):
             rows = slice(start, start + at_once)
             batch = {key: value[rows] for key, value in episodes.data.items()}
+            usable = torch.ones(batch["action"].shape[:2], dtype=torch.bool)
+            if mirror is not None:
+                batch, usable = mirror(batch), mirror.decided(batch)
             batch["mask"] = torch.ones(len(batch["action"]), 3)
             belief, _ = filtered(self.world, batch)
-            kept = {k: batch[k].flatten(0, 1) for k in TICK_KEYS}
-            kept["belief"] = belief.flatten(0, 1)
+            kept = {k: batch[k][usable] for k in TICK_KEYS}
+            kept["belief"] = belief[usable].half()
             self._parts.append(kept)
 
     def train(
@@ -57,7 +62,7 @@ class PolicyTrainer:
             for group in optimiser.param_groups:
                 group["lr"] = rate * (1 - 0.98 * update / updates)
             index = torch.randint(0, count, (batch,), generator=self._generator)
-            picked = {k: v[index][:, None] for k, v in data.items()}
+            picked = {k: v[index][:, None].float() for k, v in data.items()}
             picked["mask"] = torch.ones(batch, 3)
             core, slots = picked["belief"].tensor_split([self.world.s.core], -1)
             belief = torch.cat([F.dropout(core, DROPPED), slots], -1)

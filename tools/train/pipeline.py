@@ -18,6 +18,7 @@ from torch import nn
 
 from models.export import write_bundle
 from models.manifest import Training
+from models.mirror import Mirror
 from models.people_training import train_finder, train_people
 from models.policy_training import PolicyTrainer
 from models.since import Senses
@@ -148,12 +149,23 @@ def _policy_rounds(
     """Drive, label, clone again: the world model stays, the policy learns from its own mistakes.
 
     It learns on episodes that the world model has never seen, for of those it was trained on a
-    model knows more than it will know of any other. Returns the episodes that it drove.
+    model knows more than it will know of any other; those only in a mirror, all others both ways.
+    Returns the episodes that it drove.
     """
     cloning = PolicyTrainer(trainer.world, trainer.policy, settings.seed)
+    mirror = Mirror(load_body(settings.body).layout())
     driven: list[Path] = []
-    for file in demonstrations:
-        cloning.add(Episodes([file]))
+
+    def learn_from(more: list[Path], also_as_seen: bool = True) -> None:
+        for file in more:
+            episodes = Episodes([file])
+            if also_as_seen:
+                cloning.add(episodes)
+            cloning.add(episodes, mirror)
+
+    say("policy: episodes and their mirror images")
+    learn_from(files, also_as_seen=False)
+    learn_from(demonstrations)
     first = len(settings.updates)
     for number in range(first, first + settings.policy_rounds + 1):
         done = settings.work / f"policy{number}.pt"
@@ -170,8 +182,7 @@ def _policy_rounds(
         if number == first + settings.policy_rounds:
             break
         more = _aggregate(settings, trainer, [*files, *demonstrations, *driven], number, say)
-        for file in more:
-            cloning.add(Episodes([file]))
+        learn_from(more)
         driven += more
     return driven
 
