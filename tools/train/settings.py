@@ -24,7 +24,7 @@ class TrainSettings:
     people_updates: int = 8000
     aggregate: int = 120  # episodes per aggregation round
     demonstrations: int = 240  # expert episodes for the policy alone, unseen by the world model
-    policy_rounds: int = 7  # aggregation rounds of the policy alone, on the frozen world model
+    policy_rounds: int = 5  # aggregation rounds of the policy alone, on the frozen world model
     policy_updates: int = 12000
     undisturbed: int = 90  # episodes that alarm levels are set on
     pool: Pool = Pool()
