@@ -37,10 +37,10 @@ class Sight:
 
         Args:
             t_ns: its time.
-            people: (H,5) as `World.people` gives them.
+            people: (H,5) as `World.people` gives them; fewer than the hues count as nobody asked for.
             goal: (12,) with the person's colour; without one nobody can be lost.
         """
-        if not goal[MASK["appearance"]] or not self._hues:
+        if not goal[MASK["appearance"]] or not self._hues or len(people) < len(self._hues):
             self.forget(t_ns)
             return
         seen, _x, _y, sigma_m, _since = people[nearest_hue(goal[VALUES["appearance"]], self._hues)]

@@ -49,6 +49,7 @@ def test_a_goal_without_a_person_has_nobody_to_lose() -> None:
     place = goal_vector(position_m=(1.0, 0.0))
     assert not after(Sight(HUES), 3.0, people(0.0), place)
     assert not after(Sight({}), 3.0, people(0.0))
+    assert not after(Sight(HUES), 3.0, people(0.0)[:1]), "a belief that does not say"
 
 
 @pytest.mark.parametrize(("rgb", "index"), [((0.9, 0.0, 0.05), 0), ((0.1, 0.8, 0.1), 1), ((0.1, 0.1, 0.7), 2)])  # fmt: skip
