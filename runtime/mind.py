@@ -144,7 +144,7 @@ class Mind:
         """The skill, or a search in its place while the person it has to do with is out of sight."""
         goal = self._goal(skill)
         moving = int(self._status.record["mode"]) == Mode.ACTIVE
-        if moving and skill != SEARCH and SEARCH in self.config.skills:
+        if moving and SEARCH in self.config.skills:
             for record in self._people.drain():
                 self._sight.step(
                     int(record["t_ns"]), record["person"][: int(record["count"])], goal

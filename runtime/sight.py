@@ -2,7 +2,8 @@
 
 A policy that follows waits for who went behind something, and looks where they were; it was never
 sure which way to turn when that did not help, and turned to and fro. Searching is a skill of its
-own that goes all the way around.
+own that goes all the way around. Who only looks at somebody waits for them: they come out again, and
+a robot that stays where it is had better not look away.
 """
 
 from __future__ import annotations
@@ -38,9 +39,10 @@ class Sight:
         Args:
             t_ns: its time.
             people: (H,5) as `World.people` gives them; fewer than the hues count as nobody asked for.
-            goal: (12,) with the person's colour; without one nobody can be lost.
+            goal: (12,) with the person's colour and the distance to keep; without both nobody is lost.
         """
-        if not goal[MASK["appearance"]] or not self._hues or len(people) < len(self._hues):
+        keeps = goal[MASK["appearance"]] and goal[MASK["distance"]]
+        if not keeps or not self._hues or len(people) < len(self._hues):
             self.forget(t_ns)
             return
         seen, _x, _y, sigma_m, _since = people[nearest_hue(goal[VALUES["appearance"]], self._hues)]

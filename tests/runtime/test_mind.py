@@ -180,6 +180,8 @@ def test_who_is_out_of_sight_is_looked_for_until_they_are_seen_again() -> None:
     [
         replace(CONFIG, hues=HUES, skill="idle"),
         replace(CONFIG, hues=HUES, skill="go_to"),
+        replace(CONFIG, hues=HUES, skill="look_at"),
+        replace(CONFIG, hues=HUES, skill="search"),
         replace(CONFIG, hues=HUES, skills=("idle", "follow")),
         CONFIG,
     ],

@@ -49,6 +49,8 @@ def test_a_goal_without_a_person_has_nobody_to_lose() -> None:
     place = goal_vector(position_m=(1.0, 0.0))
     assert not after(Sight(HUES), 3.0, people(0.0), place)
     assert not after(Sight({}), 3.0, people(0.0))
+    look = goal_vector(appearance=(0.1, 0.8, 0.15))
+    assert not after(Sight(HUES), 3.0, people(0.0), look), "who only looks waits"
     assert not after(Sight(HUES), 3.0, people(0.0)[:1]), "a belief that does not say"
 
 
