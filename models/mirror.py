@@ -17,19 +17,21 @@ from models.layout import GOAL_FIELDS, Layout
 
 IMU_TURNED = (1, 3, 5)  # accel y; gyro x and z: rates are axial vectors
 GOAL_TURNED = tuple(GOAL_FIELDS.index(name) for name in ("y_m", "sin_heading"))
-# A search begins to the left where nothing says which side: in a mirror that would be wrong.
-SIDE_RAD, LEAD_S = 0.1, 0.4  # head's yaw with the turn of so much time: which side leads
 
 
 class Mirror:
-    """Mirrors batches (E,T,...) of one body's episodes; its camera looks along its middle."""
+    """Mirrors batches (E,T,...) of one body's episodes; its camera looks along its middle.
 
-    def __init__(self, layout: Layout) -> None:
+    The expert's search begins to the left where nothing says which side, and in a mirror that would be
+    wrong; head and base say it when the head's yaw and the turn of `lead_s` are more than `side_rad`.
+    """
+
+    def __init__(self, layout: Layout, side_rad: float, lead_s: float) -> None:
         names = [j.name for j in layout.joints]
         self._action = _exchanged(names)
         self._proprio = _exchanged(list(layout.proprio_names))
         self._yaw = layout.index("head_yaw.position")
-        self._gyro_scale_rad_s = layout.gyro_scale_rad_s
+        self._side_rad, self._per_gyro = side_rad, layout.gyro_scale_rad_s * lead_s
 
     def __call__(self, batch: Batch) -> Batch:
         """What cloning reads, mirrored: `frame` ... `goal` of `models/training.py`."""
@@ -50,10 +52,10 @@ class Mirror:
 
     def decided(self, batch: Batch) -> Tensor:
         """(E,T) bool: somebody in view, or head and base lead to a side."""
-        lead = batch["imu"][..., 5].mean(-1) * (self._gyro_scale_rad_s * LEAD_S)
+        lead = batch["imu"][..., 5].mean(-1) * self._per_gyro
         if self._yaw is not None:
             lead = lead + batch["proprio"][..., self._yaw]
-        return (lead.abs() > SIDE_RAD) | (batch["person_seen"].sum(-1) > 0)
+        return (lead.abs() > self._side_rad) | (batch["person_seen"].sum(-1) > 0)
 
     def _actions(self, values: Tensor) -> Tensor:
         order, turned = self._action

@@ -12,7 +12,7 @@ from runtime.body import load_body  # noqa: E402
 pytestmark = pytest.mark.heavy  # torch alone takes seconds to import; `.ci/run` installs it
 
 LAYOUT = load_body("companion").layout()
-MIRROR = Mirror(LAYOUT)
+MIRROR = Mirror(LAYOUT, side_rad=0.1, lead_s=0.4)
 LEARNED = len(SKILLS) - 1
 
 

@@ -18,6 +18,7 @@ from models.export import IR_VERSION, OPSET, write_bundle  # noqa: E402
 from models.layout import SKILLS  # noqa: E402
 from models.losses import OBSTACLE_CLASS, person_loss, since_of  # noqa: E402
 from models.manifest import GRAPHS  # noqa: E402
+from models.mirror import Mirror  # noqa: E402
 from models.networks import Decoder, Stats, divergence  # noqa: E402
 from models.policy_training import PolicyTrainer  # noqa: E402
 from models.since import Senses, Since  # noqa: E402
@@ -235,6 +236,22 @@ def test_cloning_does_without_some_of_the_core_and_keeps_every_person(
     gone = (given[..., :core] == 0) & (whole[..., :core] != 0)
     assert gone.sum() / (whole[..., :core] != 0).sum() == pytest.approx(0.4, abs=0.03)
     assert torch.equal(given[..., core:], whole[..., core:])
+
+
+def test_cloning_learns_mirror_images_where_they_say_which_side(
+    episodes: Episodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it, mirror = trainer(), Mirror(LAYOUT, side_rad=0.1, lead_s=0.4)
+    nobody = torch.zeros_like(episodes.data["person_seen"])
+    monkeypatch.setitem(episodes.data, "person_seen", nobody)
+    cloning = PolicyTrainer(it.world, it.policy)
+    cloning.add(episodes)
+    cloning.add(episodes, mirror)
+    seen, mirrored = cloning._parts
+    decided = mirror.decided(episodes.data)
+    assert 0 < decided.sum() < decided.numel(), "the episodes hold both kinds"
+    assert len(mirrored["belief"]) == decided.sum() < len(seen["belief"])
+    assert torch.equal(mirrored["goal"], mirror(episodes.data)["goal"][decided])
 
 
 def test_an_exported_bundle_loads_and_meets_its_golden_vectors(episodes, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ from tools.train.draft import draft, sizes_for
 from tools.train.progress import Progress
 from tools.train.settings import TrainSettings
 from tools.train.signing import development_key, resign
+from tools.twin.expert import LEAD_S, SIDE_RAD
 
 EXPERT_SEED = 1_000_000
 DEMONSTRATION_SEED = 1_200_000
@@ -153,7 +154,7 @@ def _policy_rounds(
     Returns the episodes that it drove.
     """
     cloning = PolicyTrainer(trainer.world, trainer.policy, settings.seed)
-    mirror = Mirror(load_body(settings.body).layout())
+    mirror = Mirror(load_body(settings.body).layout(), SIDE_RAD, LEAD_S)
     driven: list[Path] = []
 
     def learn_from(more: list[Path], also_as_seen: bool = True) -> None:
