@@ -7,7 +7,7 @@ planner may propose sequences of skills; without one the chosen skill simply goe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -63,7 +63,7 @@ class MindConfig:
     allow_motion: bool
     wheels: WheelGeometry
     skills: tuple[str, ...]  # that the bundle knows
-    hues: Mapping[str, float] = field(default_factory=dict)  # of the people that it tells apart
+    hues: Mapping[str, float]  # of the people that it tells apart
     min_memory_mb: float = 200.0
     min_disk_mb: float = 200.0
     max_temperature_c: float = 90.0

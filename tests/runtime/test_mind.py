@@ -30,7 +30,7 @@ MS = 1_000_000
 GOAL = goal_vector(distance_m=1.2, appearance=(0.9, 0.1, 0.1))
 CONFIG = MindConfig(
     skill="follow", goal=GOAL, engage=True, allow_motion=True,
-    wheels=WheelGeometry.drawn(load_body("companion").geometry), skills=tuple(SKILLS),
+    wheels=WheelGeometry.drawn(load_body("companion").geometry), skills=tuple(SKILLS), hues={},
 )  # fmt: skip
 FIT = MachineState(1e6, 1e6, 40.0)
 

@@ -8,13 +8,15 @@ import pytest
 
 pytest.importorskip("mujoco")
 
+from runtime.events import Event
 from runtime.goal import MASK, VALUES
 from runtime.skills import SKILLS
-from tools.compose import RunSettings, open_world, prepare
+from tools.compose import RunSettings, open_policy, open_world, prepare
 from tools.lockstep_run import LockstepRun, Overrides
 from tools.report import RunFacts, build_report
 from tools.twin.expert import Expert
 from tools.twin.judge import judge
+from tools.twin.scenario import EASY
 
 
 class ExpertPolicy:
@@ -55,6 +57,22 @@ def test_a_skill_from_goal_to_report(skill):
     report = build_report(setup, result.records, RunFacts())["skill"]
     assert report["name"] == skill and report["success"]
     assert report["metrics"]["return"] == pytest.approx(result.skill.metrics["return"], abs=1e-3)
+
+
+def test_who_is_not_in_view_at_first_is_searched_for_and_then_followed():
+    setup = prepare(RunSettings(seed=4, lockstep=True))
+    run = LockstepRun(
+        setup, open_world(setup)[0], open_policy(setup)[0],
+        Overrides(scenario=dataclasses.replace(EASY, start_hidden=1.0)),
+    )  # fmt: skip
+    records = run.run(8).records
+    asked = [int(s) for s in records["intent"]["skill"]]
+    search, follow = SKILLS["search"].index, SKILLS["follow"].index
+    first = asked.index(search)
+    assert set(asked[:first]) == {follow}
+    assert asked[-1] == follow, "found, and followed again"
+    told = [(int(r["code"]), int(r["active"])) for r in records["event.mind"]]
+    assert told[:2] == [(Event.OUT_OF_SIGHT, 1), (Event.OUT_OF_SIGHT, 0)]
 
 
 def test_the_place_moves_in_the_base_frame_as_the_robot_goes_there():
