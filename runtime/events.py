@@ -69,6 +69,7 @@ class Event(IntEnum):
     WATCH_UNKEPT = 47
     UNCALIBRATED = 48
     OUT_OF_SIGHT = 49
+    SOMEBODY = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,7 @@ EVENTS: dict[Event, Row] = {
     Event.WATCH_UNKEPT: R(E.NOTE, "what the calibration watch learnt cannot be kept: {text}"),
     Event.UNCALIBRATED: R(E.NOTE, "calibration not used: {text}"),
     Event.OUT_OF_SIGHT: R(E.NOTE, "the person is out of sight: it looks for them"),
+    Event.SOMEBODY: R(E.NOTE, "the person in {text} is meant"),
 }  # fmt: skip
 
 # Which event each surprise channel raises.

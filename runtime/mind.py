@@ -24,6 +24,7 @@ from runtime.odometry import Odometry, WheelGeometry
 from runtime.sight import Sight
 from runtime.skills import SKILLS, PlanRunner, Proposal
 from runtime.watch import Watch, WatchConfig
+from runtime.whom import Whom
 
 Float32 = npt.NDArray[np.float32]
 INTENT_LIFE_NS = 400_000_000
@@ -96,6 +97,8 @@ class Mind:
         self.runner = PlanRunner(config.skills)
         self.odometry = Odometry(config.wheels)
         self._sight = Sight(config.hues)
+        self._whom = Whom(config.hues)
+        self._meant = ""  # whom it chose, when that was last told
         self._watch = Watch(channels, config.watch, self._events) if config.watch else None
         self._sensors = channels.reader("sensors")
         self._planner_was_alive = False
@@ -142,24 +145,44 @@ class Mind:
 
     def _seeking(self, now_ns: int, skill: str) -> str:
         """The skill, or a search in its place while the person it has to do with is out of sight."""
-        goal = self._goal(skill)
-        moving = int(self._status.record["mode"]) == Mode.ACTIVE
-        if moving and SEARCH in self.config.skills:
-            for record in self._people.drain():
-                self._sight.step(
-                    int(record["t_ns"]), record["person"][: int(record["count"])], goal
-                )
-        else:
-            self._people.drain()
+        mode = int(self._status.record["mode"])
+        moving = mode == Mode.ACTIVE
+        for record in self._people.drain():
+            t_ns, people = int(record["t_ns"]), record["person"][: int(record["count"])]
+            if not self._says_whom:
+                self._whom.step(t_ns, people)
+            if moving:
+                self._sight.step(t_ns, people, self._goal(skill))
+        parked = mode not in (Mode.ACTIVE, Mode.HOLD)
+        if parked or not (self._meant or self._chooses(skill)):
+            self._whom.forget()  # it goes on watching: whoever is near when it sets off is meant
+        if not moving:
             self._sight.forget(now_ns)
-        self._events.keep(now_ns, Event.OUT_OF_SIGHT, self._sight.lost)
-        return SEARCH if self._sight.lost else skill
+        if self._whom.name not in ("", self._meant):
+            self._events.note(now_ns, Event.SOMEBODY, text=self._whom.name)
+        self._meant = self._whom.name
+        nobody = moving and self._chooses(skill) and not self._whom.name
+        lost = (self._sight.lost or nobody) and SEARCH in self.config.skills
+        self._events.keep(now_ns, Event.OUT_OF_SIGHT, lost)
+        return SEARCH if lost else skill
+
+    @property
+    def _says_whom(self) -> bool:
+        return bool(self.config.goal[MASK["appearance"]])
+
+    def _chooses(self, skill: str) -> bool:
+        """Whether the skill has to do with a person, and the goal says not with whom."""
+        needs = "appearance" in SKILLS[skill].needs
+        return needs and self._whom.can_choose and not self._says_whom
 
     def _goal(self, skill: str) -> Float32:
         """What this skill needs of the goal; its usual distance where the goal's is another's."""
         goal = goal_now(self.config.goal, self.odometry.pose, SKILLS[skill].needs)
         if skill != self.config.skill and goal[MASK["distance"]]:
             goal[VALUES["distance"]] = SKILLS[skill].distance_m
+        # a search for nobody yet has some colour too, or it would turn by a mixture of everybody
+        if self._chooses(skill) and (self._whom.name or skill == SEARCH):
+            goal[VALUES["appearance"]], goal[MASK["appearance"]] = self._whom.colour, 1.0
         return goal
 
     def _check_machine(self, now_ns: int) -> None:

@@ -228,8 +228,8 @@ class Setup:
     def goal(self, scenario: Scenario | None = None) -> Float32:
         """All that any skill may be asked for at the start, the distance being that of the run's.
 
-        On a robot only the distance is known: any person is meant. The mind gives each skill only
-        the parts that it needs.
+        On a robot only the distance is known: the mind chooses whom. It gives each skill only the
+        parts that it needs.
         """
         name = self.settings.skill
         if not (self.is_twin and self.has_body):

@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("mujoco")
 
+from models.layout import goal_vector
 from runtime.events import Event
 from runtime.goal import MASK, VALUES
 from runtime.skills import SKILLS
@@ -17,6 +18,7 @@ from tools.report import RunFacts, build_report
 from tools.twin.expert import Expert
 from tools.twin.judge import judge
 from tools.twin.scenario import EASY
+from tools.twin.specimen import scene_of
 
 
 class ExpertPolicy:
@@ -73,6 +75,24 @@ def test_who_is_not_in_view_at_first_is_searched_for_and_then_followed():
     assert asked[-1] == follow, "found, and followed again"
     told = [(int(r["code"]), int(r["active"])) for r in records["event.mind"]]
     assert told[:2] == [(Event.OUT_OF_SIGHT, 1), (Event.OUT_OF_SIGHT, 0)]
+
+
+@pytest.mark.parametrize(("hidden", "skills"), [(0.0, ["follow"]), (1.0, ["follow", "search", "follow"])])  # fmt: skip
+def test_where_the_goal_names_nobody_who_is_there_is_found_and_followed(hidden, skills):
+    setup = prepare(RunSettings(seed=4, lockstep=True))
+    run = LockstepRun(
+        setup, open_world(setup)[0], open_policy(setup)[0],
+        Overrides(scenario=dataclasses.replace(EASY, start_hidden=hidden)),
+    )  # fmt: skip
+    run.mind.config = dataclasses.replace(run.mind.config, goal=goal_vector(distance_m=1.2))
+    result = run.run(8)
+    asked = result.records["intent"]["skill"]
+    changes = asked[np.flatnonzero(np.diff(asked, prepend=255))]
+    assert changes.tolist() == [SKILLS[name].index for name in skills]
+    (somebody,) = [r for r in result.records["event.mind"] if r["code"] == Event.SOMEBODY]
+    (person,) = scene_of(4, run.twin.scenario).people
+    assert somebody["text"].decode() == person.look.hue
+    assert result.skill.success
 
 
 def test_the_place_moves_in_the_base_frame_as_the_robot_goes_there():
