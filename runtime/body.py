@@ -107,9 +107,10 @@ class Leds(Strict, frozen=True):
 
 
 class Battery(Strict, frozen=True):
-    """Below this voltage the MCU stops by itself; 0: there is no gauge."""
+    """Below `low_v` the mind pauses, below `brown_out_v` the MCU stops by itself; 0: neither does."""
 
     brown_out_v: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0.0
+    low_v: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0.0
 
 
 class PolicyJoints(Strict, frozen=True):
@@ -237,5 +238,11 @@ def load_body(name: str) -> Body:
         raise ConfigError(
             f"body file {path}: policy.actions names {', '.join(unknown)}; "
             f"the joints are {', '.join(body.joint_names)}"
+        )
+    low_v, brown_out_v = body.battery.low_v, body.battery.brown_out_v
+    if 0 < low_v <= brown_out_v:
+        raise ConfigError(
+            f"body file {path}: battery.low_v = {low_v:g} is not above battery.brown_out_v = "
+            f"{brown_out_v:g}: the motor controller would stop before the robot pauses; raise low_v"
         )
     return body

@@ -26,11 +26,13 @@ from runtime.event_log import EventLog
 from runtime.events import Event
 from runtime.gestures import Gestures
 from runtime.inputs import Inputs
-from runtime.modes import MOVING, Mode, next_mode
+from runtime.modes import MOVING, Mode, Signal, next_mode
 from runtime.odometry import WheelGeometry
 from runtime.skills import SKILLS
 from runtime.trail import Trail
 
+ARM_WAIT_NS = 1_000_000_000  # an MCU that has not switched the motors on by then will not
+RESUME_NS = 5_000_000_000  # a longer hold waits to be asked: whoever was near has gone on, too
 SLOW_FACTOR = 0.5  # of the speed cap while a SLOW event is active
 STATUS_EVERY = 5  # ticks
 LINK_STATES = list(LinkState)
@@ -88,6 +90,7 @@ class Controller:
         self._command = Command(body, layout, link, drives)
         self._corrections = Corrections(self._sensors_out.record, config.imu)
         self._sensors_seq = 0
+        self._unarmed_ns = self._held_ns = 0
 
     def step(self, now_ns: int) -> bool:
         """One control period; True when a MOTION frame was sent."""
@@ -149,9 +152,25 @@ class Controller:
             self._tell_start(now_ns)
         signals = self._checks.signals(now_ns, before, self._driver.finite)
         signals |= self._gestures.signals(now_ns, before)
+        signals |= self._overdue(now_ns, before)
         self.mode = next_mode(before, frozenset(signals))
         if self.mode is not before:
             self._enter(now_ns, before)
+
+    def _overdue(self, now_ns: int, mode: Mode) -> set[Signal]:
+        """What has waited for too long ends in idle, and waits for a gesture."""
+        if mode not in MOVING or self._armed():
+            self._unarmed_ns = now_ns
+        if mode is not Mode.HOLD:
+            self._held_ns = now_ns
+        if now_ns - self._unarmed_ns > ARM_WAIT_NS:
+            self._events.note(now_ns, Event.NOT_ARMED)
+            return {Signal.DISENGAGE}
+        held_ns = now_ns - self._held_ns
+        if self.config.needs_operator and held_ns > RESUME_NS:
+            self._events.note(now_ns, Event.HOLD_ENDED, held_ns / 1e9)
+            return {Signal.DISENGAGE}
+        return set()
 
     def _tell_start(self, now_ns: int) -> None:
         """What will hold for the whole run."""

@@ -29,6 +29,7 @@ from runtime.whom import Whom
 Float32 = npt.NDArray[np.float32]
 INTENT_LIFE_NS = 400_000_000
 SEARCH = "search"
+RECOVERED_V = 0.6  # above the least voltage a low battery counts as charged
 
 
 class PlannerLink(Protocol):
@@ -68,7 +69,7 @@ class MindConfig:
     min_memory_mb: float = 200.0
     min_disk_mb: float = 200.0
     max_temperature_c: float = 90.0
-    min_battery_v: float = 9.6
+    min_battery_v: float = 0.0  # 0: no gauge, or nobody says
     watch: WatchConfig | None = None  # None: a run without a body has nothing to watch
 
 
@@ -192,7 +193,9 @@ class Mind:
         e.keep(now_ns, Event.DISK_LOW, m.disk_mb < c.min_disk_mb, m.disk_mb)
         hot = m.temperature_c is not None and m.temperature_c > c.max_temperature_c
         e.keep(now_ns, Event.TOO_HOT, hot, m.temperature_c or 0.0)
-        low = 0.0 < battery_v < c.min_battery_v
+        # at rest it recovers: without a distance it would pause and go on for ever
+        enough_v = c.min_battery_v + RECOVERED_V * (Event.BATTERY_LOW in e.active)
+        low = 0.0 < battery_v < enough_v
         e.keep(now_ns, Event.BATTERY_LOW, low, battery_v)
         bits = int(MIND_CHECKS)
         for event, condition in m.CONDITION_OF.items():

@@ -147,6 +147,7 @@ class LockstepRun:
             skill=settings.skill, goal=setup.goal(scenario), engage=True,
             allow_motion=setup.has_body, skills=setup.bundle.manifest.skills,
             hues=setup.bundle.manifest.hues, wheels=setup.wheels(), watch=watch_config(setup),
+            min_battery_v=setup.body.battery.low_v,
         ), SteadyMachine())  # fmt: skip
         self.memory = MemorySink()
         self._camera_out = self.channels.writer("camera", "twin")

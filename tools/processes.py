@@ -173,6 +173,7 @@ def mind(setup: Setup, channels: Channels, stop: StopFlag, parent: Parent) -> No
         skills=setup.bundle.manifest.skills,
         hues=setup.bundle.manifest.hues,
         wheels=setup.wheels(),
+        min_battery_v=setup.body.battery.low_v,
         watch=watch_config(setup, wall_ns() - now_ns()),
     )
     part = Mind(channels, config, LinuxMachine(setup.folder), planner)

@@ -121,7 +121,7 @@ def walk(status: Record, stale: bool, target: str) -> list[Answer]:
         Mode.STOPPED: "hold re-arm on the page for 2 s",
         Mode.FAULT: "remove the cause, then re-arm",
         Mode.IDLE: "engage on the page",
-        Mode.HOLD: "it goes on when the cause has gone",
+        Mode.HOLD: "it goes on when the cause has gone; after 5 s a robot waits for you instead",
     }
     out.append(
         Answer(

@@ -109,3 +109,13 @@ def test_the_top_wheel_speed_is_the_bodys_speed_cap() -> None:
     body = load_body("companion")
     rim_m_s = body.joint[0].velocity_max_rad_s * body.geometry.wheel_radius_m
     assert rim_m_s == pytest.approx(body.motion.speed_max_m_s)
+
+
+@pytest.mark.parametrize(("low_v", "holds"), [("12.3", False), ("12.4", False), ("12.5", True), ("0.0", True)])  # fmt: skip
+def test_a_battery_is_low_before_the_motor_controller_stops(tmp_path: Path, low_v, holds) -> None:
+    file = changed(tmp_path, "low_v = 13.0", f"low_v = {low_v}")
+    if holds:
+        assert load_body(file).battery.low_v == float(low_v)
+        return
+    with pytest.raises(ConfigError, match=rf"low_v = {low_v} is not above battery.brown_out_v = 12.4"):  # fmt: skip
+        load_body(file)

@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from runtime.events import Event
+from runtime.lockstep import START_NS
 from runtime.modes import Mode
 from tools.compose import RunSettings, open_policy, open_world, prepare
 from tools.lockstep_run import LockstepRun, Overrides
@@ -170,3 +172,69 @@ def test_a_person_may_drive_it_backwards_and_slowly() -> None:
         press(run, 3_000 * MS + k * 50 * MS, hold=1, forward=-1.0, drive_seq=k + 1)
     wheels = run.run(5.0).records["truth"]["wheel_rad_s"]
     assert -0.33 / 0.075 < wheels.min() < -0.27 / 0.075
+
+
+def told(records, process: str) -> list[tuple[Event, int]]:
+    """Each event of a process that began, with its time in ms."""
+    return [
+        (Event(int(r["code"])), int(r["t_ns"] - START_NS) // MS)
+        for r in records[f"event.{process}"]
+        if r["active"]
+    ]
+
+
+def modes(records) -> list[Mode]:
+    """The controller's modes one after the other."""
+    mode = records["sent"]["mode"]
+    return [Mode(int(m)) for m in mode[np.flatnonzero(np.diff(mode, prepend=255))]]
+
+
+def test_what_the_mcu_does_not_arm_goes_back_to_idle_and_may_be_asked_again() -> None:
+    run = make(on_build=lambda twin: twin.faults.start("cliff"))
+    run.clockwork.at(START_NS + 3_000 * MS, "twin", lambda: run.twin.faults.end("cliff"))
+    press(run, START_NS + 3_500 * MS, engages=1)
+    records = run.run(5.0).records
+    events = told(records, "controller")
+    assert [e for e, _ in events] == [Event.ENGAGED, Event.NOT_ARMED, Event.DISENGAGED, Event.ENGAGED]  # fmt: skip
+    assert events[1][1] - events[0][1] == pytest.approx(1000, abs=20)
+    assert modes(records)[-4:] == [Mode.IDLE, Mode.ACTIVE, Mode.IDLE, Mode.ACTIVE]
+    sent_ms = (records["tick"]["t_ns"][records["tick"]["sent"] == 1] - START_NS) // MS
+    assert 3_500 < sent_ms.min() < 3_600, "not before, and soon after"
+
+
+def test_a_held_stick_asks_the_mcu_again_and_again() -> None:
+    run = make(settings={"skill": "idle"}, on_build=lambda twin: twin.faults.start("cliff"))
+    run.clockwork.at(START_NS + 3_400 * MS, "twin", lambda: run.twin.faults.end("cliff"))
+    for k in range(60):
+        press(run, START_NS + (2_000 + 50 * k) * MS, hold=1, forward=0.5, drive_seq=k + 1)
+    records = run.run(5.0).records
+    events = [e for e, t in told(records, "controller") if t >= 2_000]
+    assert events[:4] == [Event.TELEOP, Event.NOT_ARMED, Event.DISENGAGED, Event.TELEOP]
+    assert np.abs(records["truth"]["wheel_rad_s"]).max() > 1.0, "and then it drives"
+
+
+@pytest.mark.parametrize(
+    ("needs_operator", "covered_s", "goes_on"),
+    [(True, 4, True), (True, 6, False), (False, 6, True)],
+)
+def test_where_somebody_has_to_watch_a_long_hold_does_not_go_on_by_itself(
+    needs_operator: bool, covered_s: int, goes_on: bool
+) -> None:
+    run = make()
+    run.controller.config = replace(run.controller.config, needs_operator=needs_operator)
+    faults, at_ns = run.twin.faults, START_NS + 2_000 * MS
+    run.clockwork.at(at_ns, "twin", lambda: faults.start("cover"))
+    run.clockwork.at(at_ns + covered_s * 1_000 * MS, "twin", lambda: faults.end("cover"))
+    press(run, START_NS + 9_500 * MS, engages=1)
+    records = run.run(10.0).records
+    events = told(records, "controller")
+    held_ms = next(t for e, t in told(records, "perception") if e is Event.CAMERA_DARK)
+    if goes_on:
+        assert [e for e, _ in events] == [Event.ENGAGED, Event.ENGAGED]
+        assert 2_000 + covered_s * 1_000 < events[1][1] < 2_500 + covered_s * 1_000
+        assert modes(records)[-3:] == [Mode.ACTIVE, Mode.HOLD, Mode.ACTIVE]
+    else:
+        assert [e for e, _ in events] == [Event.ENGAGED, Event.HOLD_ENDED, Event.ENGAGED]
+        assert events[1][1] - held_ms == pytest.approx(5_000, abs=50)
+        assert events[2][1] >= 9_500, "only when somebody asks"
+        assert modes(records)[-4:] == [Mode.ACTIVE, Mode.HOLD, Mode.IDLE, Mode.ACTIVE]

@@ -18,7 +18,7 @@ from runtime.events import Event
 from runtime.goal import MASK, VALUES
 from runtime.lockstep import START_NS, Clockwork, LockstepChannels
 from runtime.machine import MachineState
-from runtime.mind import INTENT_LIFE_NS, Mind, MindConfig
+from runtime.mind import INTENT_LIFE_NS, RECOVERED_V, Mind, MindConfig
 from runtime.modes import Mode
 from runtime.odometry import WheelGeometry
 from runtime.planner_link import ZmqPlannerLink
@@ -128,14 +128,35 @@ def test_an_absent_thermometer_is_no_reason_to_stop() -> None:
     assert not rig.lacking and not rig.said
 
 
-@pytest.mark.parametrize(("volt", "lacking"), [(9.5, Condition.BATTERY), (9.7, Condition(0)), (0.0, Condition(0))])  # fmt: skip
-def test_a_low_battery_counts_and_an_unknown_one_does_not(volt: float, lacking) -> None:
-    rig = Rig()
+def charge(rig: Rig, volt: float) -> Condition:
+    """The motor controller tells this voltage; what is lacking then."""
     rig.status.record["battery_v"] = volt
     rig.status.publish(rig.now_ns)
     rig.clockwork.run(rig.now_ns)
     rig.step()
-    assert rig.lacking == lacking
+    return rig.lacking
+
+
+LOW_V = load_body("companion").battery.low_v
+
+
+@pytest.mark.parametrize(("least_v", "volt", "lacking"), [(LOW_V, LOW_V - 0.1, Condition.BATTERY), (LOW_V, LOW_V + 0.1, Condition(0)), (LOW_V, 0.0, Condition(0)), (0.0, 1.0, Condition(0))])  # fmt: skip
+def test_a_low_battery_counts_and_an_unknown_one_does_not(least_v, volt, lacking) -> None:
+    assert charge(Rig(replace(CONFIG, min_battery_v=least_v)), volt) == lacking
+
+
+def test_a_battery_that_recovers_at_rest_is_still_low() -> None:
+    rig = Rig(replace(CONFIG, min_battery_v=LOW_V))
+    for volt in (LOW_V - 0.1, LOW_V + 0.1, LOW_V + RECOVERED_V - 0.1, LOW_V - 0.1):
+        assert charge(rig, volt) == Condition.BATTERY
+    assert rig.said == [Event.BATTERY_LOW], "told once"
+    assert not charge(rig, LOW_V + RECOVERED_V + 0.1)
+    assert not charge(rig, LOW_V + 0.1)
+
+
+def test_the_mind_pauses_before_the_motor_controller_stops() -> None:
+    battery = load_body("companion").battery
+    assert battery.low_v > battery.brown_out_v > 0
 
 
 def test_the_operator_chooses_the_skill() -> None:
