@@ -132,7 +132,7 @@ class DeviceCamera:
 
     has_body = True
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, fps: int = 0) -> None:
         cv2 = import_cv2()
         source: int | str = int(device) if device.isdigit() else device
         if isinstance(source, str) and source.startswith("/dev/") and not Path(source).exists():
@@ -148,6 +148,10 @@ class DeviceCamera:
                 f"camera {device} does not open; check the cable and that no other program uses it"
             )
         self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        if (
+            fps
+        ):  # a device may not have it: of 30 a second, read at 20, some are 33 ms apart, some 67
+            self._capture.set(cv2.CAP_PROP_FPS, fps)
         self.ended = False
         self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
         self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))

@@ -102,12 +102,13 @@ class Perception:
         self._has_prediction = False
         self._last_t_ns = 0
         self.frames = 0
-        world.reset(config.seed)
+        self._seed = config.seed
+        world.reset(self._seed)
 
     def step(self, now_ns: int) -> bool:
         """Take in the newest frame if there is one; True when a belief was published."""
-        self._window.collect()
         frame = self.camera.read(now_ns)
+        self._window.collect()  # afterwards, for a device's read takes up to a frame
         if self.camera.ended:
             self._events.keep(now_ns, Event.END_OF_RECORDING, True)
         t_ns = 0 if frame is None else frame.t_ns + self._offset_ns
@@ -122,8 +123,12 @@ class Perception:
         self._judge(now_ns, pixels, t_ns)
         self._surprise.record["observe_wall_us"] = self._us() - start_us
         self._publish(pixels, t_ns)
-        self._imagine()
-        self._foresee(now_ns)
+        if self._belief.record["valid"]:
+            self._imagine()
+            self._foresee(now_ns)
+        else:  # it would feed on itself: the next frame starts anew
+            self.world.reset(self._seed)
+            self._has_prediction = False
         self._last_pixels[...] = pixels
         self._last_t_ns = t_ns
         self.frames += 1

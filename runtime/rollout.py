@@ -56,7 +56,7 @@ class OpenLoop:
             self._beliefs, self._k, self._wait = None, 0, PAUSE
         if self._beliefs is None:
             self._wait -= 1
-        if self._beliefs is None and self._wait < 0:
+        if self._beliefs is None and self._wait < 0 and np.isfinite(belief).all():
             self._beliefs = np.repeat(belief[None], self._world.candidates, 0)
             self._start = seen.copy()
             self._since.start(proprio, self._world.innovation)

@@ -149,7 +149,7 @@ def open_camera(setup: Setup, channels: Channels) -> Camera:
         return ChannelCamera(channels.reader("camera"))
     if Path(source).is_file():
         return VideoCamera(Path(source))
-    return DeviceCamera(source)
+    return DeviceCamera(source, setup.body.frame_hz)
 
 
 def mind(setup: Setup, channels: Channels, stop: StopFlag, parent: Parent) -> None:

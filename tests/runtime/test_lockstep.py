@@ -238,3 +238,30 @@ def test_where_somebody_has_to_watch_a_long_hold_does_not_go_on_by_itself(
         assert events[1][1] - held_ms == pytest.approx(5_000, abs=50)
         assert events[2][1] >= 9_500, "only when somebody asks"
         assert modes(records)[-4:] == [Mode.ACTIVE, Mode.HOLD, Mode.IDLE, Mode.ACTIVE]
+
+
+def test_a_belief_that_is_no_number_is_forgotten_and_nothing_is_imagined_from_it() -> None:
+    run = make()
+    world, observe, imagine = run.perception.world, run.perception.world.observe, run.perception.world.imagine  # fmt: skip
+    started_from: list[bool] = []
+
+    def observe_badly(*given):
+        out = observe(*given)
+        if run.perception.frames == 40:
+            world.belief[:] = np.nan
+        return out
+
+    def imagine_watched(beliefs, *given):
+        started_from.append(bool(np.isfinite(beliefs).all()))
+        return imagine(beliefs, *given)
+
+    world.observe, world.imagine = observe_badly, imagine_watched
+    run.perception._open_loop._wait = 40  # its next rollout would start from that very frame
+    records = run.run(4.0).records
+    assert records["frame"]["number"][-1] > 60 and all(started_from)
+    assert np.isfinite(records["prediction"]["model"]).all()
+    assert np.isfinite(world.belief).all()
+    expected = records["expected"]["number"]
+    assert set(range(2, 60)) - set(expected.tolist()) == {42}, "nothing was expected of the next"
+    assert Event.BAD_NUMBERS in [e for e, _ in told(records, "controller")]
+    assert run.controller.mode is Mode.ACTIVE
