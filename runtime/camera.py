@@ -148,9 +148,7 @@ class DeviceCamera:
                 f"camera {device} does not open; check the cable and that no other program uses it"
             )
         self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        if (
-            fps
-        ):  # a device may not have it: of 30 a second, read at 20, some are 33 ms apart, some 67
+        if fps:  # where it can: 30 a second, read at 20, come 33 and 67 ms apart
             self._capture.set(cv2.CAP_PROP_FPS, fps)
         self.ended = False
         self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
