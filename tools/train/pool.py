@@ -6,13 +6,15 @@ Jobs are (function, arguments) of a module's top level; results come as they are
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+import multiprocessing.process
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from runtime.errors import ConfigError
 
 ENGINES = ("local", "ray")
+LOOK_S = 1.0  # without a result for so long: is everybody still there?
 JOBS_PER_PROCESS = 40  # then a fresh process: what a simulator leaks ends with it
 
 
@@ -34,7 +36,16 @@ class Pool:
     ) -> Iterator[Any]:
         context = multiprocessing.get_context("spawn")
         with context.Pool(min(self.jobs, len(work)), maxtasksperchild=JOBS_PER_PROCESS) as pool:
-            yield from pool.imap_unordered(_call, [(function, w) for w in work])
+            results = pool.imap_unordered(_call, [(function, w) for w in work])
+            workers: dict[int | None, multiprocessing.process.BaseProcess] = {}
+            while True:
+                workers |= {p.pid: p for p in multiprocessing.active_children()}
+                try:
+                    yield results.next(timeout=LOOK_S)
+                except StopIteration:
+                    return
+                except multiprocessing.TimeoutError:
+                    _check_alive(workers.values())
 
     def _ray(self, function: Callable[..., Any], work: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
         try:
@@ -50,6 +61,17 @@ class Pool:
         while waiting:
             done, waiting = ray.wait(waiting)
             yield from ray.get(done)
+
+
+def _check_alive(workers: Iterable[multiprocessing.process.BaseProcess]) -> None:
+    """A pool starts another worker for one that died, but waits for its job's result for ever."""
+    for worker in workers:
+        if worker.exitcode not in (None, 0):
+            raise ConfigError(
+                f"a worker process ended with exit code {worker.exitcode} in the middle of its work "
+                "(-9: killed, as when memory runs out; 1: it could not start); what was finished is "
+                "kept: give fewer --jobs, or close other programs, and run the same command again"
+            )
 
 
 def _call(job: tuple[Callable[..., Any], tuple[Any, ...]]) -> Any:
