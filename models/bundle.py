@@ -144,6 +144,12 @@ def _check_layout(path: Path, manifest: Manifest, layout: Layout) -> None:
             f"{path}: the bundle is for body {manifest.body}, this is body {layout.body}; "
             f"use a bundle trained for {layout.body}"
         )
+    scale = manifest.policy_scale
+    if scale and not (len(scale) == layout.action_size and all(0 < s <= 1 for s in scale)):
+        raise BundleError(
+            f"{path}: policy_scale is {list(scale)}; it needs {layout.action_size} numbers above 0 "
+            "and at most 1, one per action; export the bundle again"
+        )
     asked, found = manifest.layout, layout_spec(layout)
     for field in LayoutSpec.__struct_fields__:
         if getattr(asked, field) != getattr(found, field):

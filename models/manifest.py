@@ -97,4 +97,7 @@ class Manifest(Strict, frozen=True):
     training: Training
     metrics: dict[str, float]
     sha256: dict[str, str]
+    # Share of each joint's full speed that the policy's 1 means; empty: all of it. A policy that
+    # learned on a slower joint keeps its meaning.
+    policy_scale: tuple[float, ...] = ()
     precision: Literal["fp32", "fp16", "int8"] = "fp32"  # what its graphs compute in

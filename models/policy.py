@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -28,11 +29,16 @@ class Policy(Protocol):
 
 
 class GraphPolicy:
-    """`policy.onnx` behind a session with fixed buffers."""
+    """`policy.onnx` behind a session with fixed buffers.
 
-    def __init__(self, session: Session) -> None:
+    `scale` (A,): share of each joint's full speed that the graph's 1 means; empty: all of it.
+    """
+
+    def __init__(self, session: Session, scale: Sequence[float] = ()) -> None:
         self._session = session
         self._skill = session.inputs["skill"][0]
+        self._scale = np.array(scale or [1.0], np.float32)
+        self._action = np.zeros_like(session.outputs["action"][0])
 
     def act(
         self,
@@ -53,5 +59,5 @@ class GraphPolicy:
         self._skill[skill] = 1
         inputs["goal"][0] = goal
         self._session.run()
-        action: Float32 = self._session.outputs["action"][0]
-        return action
+        np.multiply(self._session.outputs["action"][0], self._scale, out=self._action)
+        return self._action

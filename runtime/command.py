@@ -81,7 +81,7 @@ class Command:
             i = joint.index
             rate = float(a) * joint.velocity_max_rad_s
             if joint.is_position:
-                self.target[i] = self.last[i] + round(rate * self._dt_s / self._scale[i])
+                self.target[i] = self.last[i] + self._gate.reach(i, rate / self._scale[i])
             else:
                 self.target[i] = round((rate * slow - back_off) / self._scale[i])
 

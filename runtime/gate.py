@@ -14,6 +14,7 @@ from firmware_bridge.limits import JointCounts, LimitTable
 
 COUNT_RATE = 1_000_000  # velocities are kept in 1e-6 counts/s: integrating over ms stays exact
 COUNT = 1_000_000_000  # positions in 1e-9 counts
+LINEAR_1_S = 25  # close to its target a position joint's speed is so many times the distance
 REACH = 32767  # counts that a MOTION carries; a joint measured further out starts there
 
 
@@ -48,6 +49,17 @@ class Gate:
         """Cap each joint's speed in counts (velocity joints) or counts/s; None: the table's own."""
         limits = [joint.velocity_max for joint in self.joints]
         self._caps = limits if caps is None else _lower(caps, limits)
+
+    def reach(self, index: int, rate: float) -> int:
+        """How far ahead [counts] a position joint's target must stand to be approached at `rate`.
+
+        `rate` in counts/s; the inverse of `_braking`: a target only one period's way ahead would be
+        approached at a quarter of the rate.
+        """
+        joint = self.joints[index]
+        speed = abs(rate)
+        ahead = max(speed / LINEAR_1_S, speed * speed / joint.acceleration_max)
+        return round(ahead if rate >= 0 else -ahead)
 
     def limit(self, target: Sequence[int]) -> list[int]:
         """One control step towards the targets [counts]; returns what may be sent [counts]."""
@@ -98,9 +110,9 @@ def _nearest(value: int, unit: int) -> int:
 
 
 def _braking(joint: JointCounts, cap: int, error: int) -> int:
-    """Speed from which half the deceleration ends at the target; linear (25/s) close to it."""
+    """Speed from which half the deceleration ends at the target; linear close to it."""
     distance = abs(error)
-    linear = min(cap * COUNT_RATE, distance // 40)
+    linear = min(cap * COUNT_RATE, distance // (1000 // LINEAR_1_S))
     square = joint.acceleration_max * (distance // 1000)
     if (linear // 1000) ** 2 > square:
         return _signed(isqrt(square) * 1000, error)

@@ -357,4 +357,4 @@ def open_policy(
         chosen = choose(setup, "policy", budget)
     except GraphError:
         return None, None
-    return GraphPolicy(chosen.session), chosen
+    return GraphPolicy(chosen.session, setup.bundle.manifest.policy_scale), chosen

@@ -12,8 +12,11 @@ from models.backend import select
 from models.backends import loaders
 from models.bundle import BUNDLES, find_bundle, load_bundle
 from models.errors import BundleError, GraphError
+from models.layout import GOAL_SIZE
 from models.manifest import GRAPHS
+from models.policy import GraphPolicy
 from runtime.body import load_body
+from tools.train.signing import resign
 
 NAME = "companion-follow"
 
@@ -89,6 +92,27 @@ def test_another_layout_is_refused_by_field(bundle: Path, layout) -> None:
     joints = (replace(layout.joints[0], velocity_max_rad_s=5.0), *layout.joints[1:])
     with pytest.raises(BundleError, match="layout actions differs"):
         load_bundle(bundle, replace(layout, joints=joints))
+
+
+@pytest.mark.parametrize("scale", [[1.0, 1.0, 0.25], [1.0, 1.0, 0.0, 0.25], [1.0, 1.0, 1.5, 1.0]])
+def test_a_policy_scale_that_means_nothing_is_refused(bundle: Path, layout, scale) -> None:
+    resign(bundle, lambda fields: fields.update(policy_scale=scale))
+    with pytest.raises(BundleError, match="policy_scale is .* needs 4 numbers"):
+        load_bundle(bundle, layout)
+
+
+def test_the_policys_full_action_means_what_the_manifest_says(layout) -> None:
+    loaded = load_bundle(find_bundle(NAME), layout)
+    session = loaders(Path("nowhere"))["ort-cpu"](loaded, "policy")
+    rng = np.random.default_rng(0)
+    inputs = [rng.normal(size=n).astype("f4") for n in (loaded.manifest.belief, layout.proprio_size, 6, GOAL_SIZE)]  # fmt: skip
+    belief, proprio, imu, goal = inputs
+    raw = GraphPolicy(session).act(belief, 0.01, proprio, imu, 1, goal).copy()
+    scale = loaded.manifest.policy_scale
+    scaled = GraphPolicy(session, scale).act(belief, 0.01, proprio, imu, 1, goal)
+    assert np.abs(raw).max() > 0.01
+    assert np.allclose(scaled, raw * np.array(scale or 1.0))
+    session.close()
 
 
 def test_an_unknown_bundle_lists_what_is_there() -> None:
