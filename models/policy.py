@@ -38,7 +38,7 @@ class GraphPolicy:
         self._session = session
         self._skill = session.inputs["skill"][0]
         self._scale = np.array(scale or [1.0], np.float32)
-        self._action = np.zeros_like(session.outputs["action"][0])
+        self._action: Float32 = np.zeros(session.outputs["action"].shape[1], np.float32)
 
     def act(
         self,

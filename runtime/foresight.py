@@ -1,12 +1,14 @@
 """Foresight: the policy proposes, the world model tries variations of it, the best is a correction.
 
-Once per frame: roll the policy out in imagination (its nominal actions), vary them, imagine every
-candidate over the horizon, and score it by reward and bumps foreseen. The best few are imagined
-again, many times, beside the nominal and under the same noise as it: only what is better beyond
-doubt displaces the policy's own plan, for the best of many single draws is luck. What the winner
-wants otherwise than the nominal is published as a correction that the controller adds to the
+Once per frame, while somebody in clear view is followed: roll the policy out in imagination (its
+nominal actions), vary how fast it goes where it goes, imagine every candidate over the horizon, and
+score it by what its moments are worth (`runtime/worth.py`) and the bumps foreseen. The best few are
+imagined again, many times, beside the nominal and under the same noise as it: only what is better
+beyond doubt displaces the policy's own plan, for the best of many single draws is luck. What the
+winner wants otherwise than the nominal is published as a correction that the controller adds to the
 policy's action, which keeps its own 100 Hz feedback; its rest is a candidate of the next frame. The
-search starts from a policy, as TD-MPC2 (Hansen et al. 2024) seeds its own; never from noise.
+search starts from a policy, as TD-MPC2 (Hansen et al. 2024) seeds its own; never from noise. It
+leaves the way to the policy: the belief hardly knows furniture, and other ways led into it.
 """
 
 from __future__ import annotations
@@ -21,10 +23,13 @@ from models.policy import Policy
 from models.since import Senses, Since
 from models.world import World
 from runtime.body import Body
-from runtime.goal import goal_now
-from runtime.skills import TABLE
+from runtime.command import REVERSE_MAX_M_S
+from runtime.goal import VALUES
+from runtime.skills import SKILLS
+from runtime.worth import Worth
 
 Float32 = npt.NDArray[np.float32]
+FOLLOW = SKILLS["follow"].index
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +39,13 @@ class Search:
     candidates: int = 32
     horizon: int = 12
     hold: int = 4  # frames for which a variation stays the same
-    forward: float = 0.35  # standard deviation of the variations, of full speed
-    turn: float = 0.25
+    forward: float = 0.25  # standard deviation of the variations, of full speed
     discount: float = 0.97
+    after: float = 8.0  # the last moment counts for so many more
     bump_cost: float = 6.0
     near_cost: float = 0.3
     near_from: float = 0.75  # of nearness: 0.3 m from the body
-    margin: float = 0.02  # a correction must be worth this much, or the policy is left alone
+    margin: float = 0.003  # a correction must be worth this much, or the policy is left alone
     finalists: int = 4  # with the nominal: what is imagined again
     doubt: float = 2.0  # standard errors of the paired gain that it must exceed
 
@@ -55,9 +60,11 @@ class Foresight:
         body: Body,
         layout: Layout,
         search: Search,
+        worth: Worth,
         seed: int = 0,
     ) -> None:
-        self.search = search
+        self.search, self._worth = search, worth
+        self._person: int | None = None  # whose slot says what a moment is worth
         self._world, self._policy, self._layout = world, policy, layout
         self._senses = Senses.of(layout)
         self._rng = np.random.default_rng([seed, 0xF0])
@@ -81,20 +88,25 @@ class Foresight:
             goal: (12,) at its frame.
         """
         s = self.search
-        if s.candidates < 2:
+        self.correction[:], self.gain = 0, 0.0
+        left, self._left = self._left, None
+        self._person = self._worth.person(self._world.people(), goal) if skill == FOLLOW else None
+        if s.candidates < 2 or self._person is None:
             return self.correction  # the policy alone
-        goals = self._roll_policy(belief, proprio, imu, skill, goal)
-        varied = self._vary()
-        score = self._values(belief, varied, skill, goals, self._rows // len(varied)).mean(1)
+        self._roll_policy(belief, proprio, imu, skill, goal)
+        varied, distance_m = self._vary(left), float(goal[VALUES["distance"]][0])
+        score = self._values(belief, varied, distance_m, self._rows // len(varied)).mean(1)
+        if score[1:].max() <= score[0]:
+            return self.correction
         best = np.argsort(score[1:])[::-1][: s.finalists - 1] + 1
         again = varied[np.concatenate([[0], best])]
-        value = self._values(belief, again, skill, goals, self._rows // len(again))
+        value = self._values(belief, again, distance_m, self._rows // len(again))
         gains = value[1:] - value[:1]  # paired: row for row the same noise
         sure = gains.mean(1) - s.doubt * gains.std(1) / np.sqrt(gains.shape[1])
         winner = int(sure.argmax())
-        self.gain = float(gains.mean(1)[winner])
-        self.correction[:], self._left = 0, None
-        if sure[winner] > 0 and self.gain > s.margin:
+        gain = float(gains.mean(1)[winner])
+        if sure[winner] > 0 and gain > s.margin:
+            self.gain = gain
             otherwise = again[1 + winner] - self._nominal
             self.correction[:] = otherwise[0]
             self._left = np.concatenate([otherwise[1:], otherwise[-1:]])
@@ -102,50 +114,42 @@ class Foresight:
 
     def _roll_policy(
         self, belief: Float32, proprio: Float32, imu: Float32, skill: int, goal: Float32
-    ) -> list[Float32]:
-        """Fill the nominal actions (H,A); the goal as the body moves, (12,) per step."""
+    ) -> None:
+        """Fill the nominal actions (H,A)."""
         since = Since(self._senses)
         since.start(proprio, self._world.innovation)
-        beliefs, here = belief, goal
-        goals = []
         size = self._layout.proprio_size
-        needs = TABLE[skill].needs
-        for k in range(self.search.horizon):
-            action = self._policy.act(beliefs, 0.06, proprio, imu, skill, here)
-            self._nominal[k] = np.clip(action, -1, 1)
-            imagined = self._world.imagine(beliefs, self._nominal[k], skill, here)
+        for nominal in self._nominal:
+            action = self._policy.act(belief, 0.06, proprio, imu, skill, goal)
+            nominal[:] = np.clip(action, -1, 1)
+            imagined = self._world.imagine(belief, nominal)
             since.step(imagined.senses.mean(0))
-            sensed = since.senses
-            turned = since.turned_rad
-            moved = self._full_m_s * since.value[3], self._full_m_s * since.value[4], turned
-            here = goal_now(goal, moved, needs)
-            goals.append(here)
-            beliefs = imagined.beliefs.mean(0)
-            proprio, imu = sensed[:size].copy(), sensed[size:].copy()
-        return goals
+            belief = imagined.beliefs.mean(0)
+            proprio, imu = since.senses[:size].copy(), since.senses[size:].copy()
 
-    def _vary(self) -> Float32:
-        """(C,H,A): the nominal, braking, and smooth variations of both wheels."""
+    def _vary(self, left: Float32 | None = None) -> Float32:
+        """(C,H,A): the nominal, no way ahead, half of it, what was `left`, and smooth variations."""
         s = self.search
         parts = -(-s.horizon // s.hold)
-        noise = self._rng.normal(0, 1, (s.candidates, parts, 2))
-        forward = np.repeat(noise[..., 0] * s.forward, s.hold, 1)[:, : s.horizon]
-        turn = np.repeat(noise[..., 1] * s.turn, s.hold, 1)[:, : s.horizon]
-        varied = np.repeat(self._nominal[None], s.candidates, 0)
-        varied[..., 0] += forward - turn
-        varied[..., 1] += forward + turn
-        varied[0] = self._nominal
+        noise = self._rng.normal(0, s.forward, (s.candidates, parts))
+        forward = np.repeat(noise, s.hold, 1)[:, : s.horizon]
+        ahead = self._nominal[:, :2].mean(1)
+        forward[0] = 0
         if s.candidates > 2:
-            varied[1, :, :2] = 0
-            varied[2, :, :2] = 0.5 * self._nominal[:, :2]
-        if s.candidates > 3 and self._left is not None:
-            varied[3] = self._nominal + self._left
+            forward[1], forward[2] = -ahead, -0.5 * ahead
+        slowest = np.minimum(
+            ahead, -REVERSE_MAX_M_S / self._full_m_s
+        )  # the command allows no faster
+        varied = np.repeat(self._nominal[None], s.candidates, 0)
+        varied[..., :2] += np.maximum(forward, slowest - ahead)[..., None]
+        if s.candidates > 3 and left is not None:
+            varied[3] = self._nominal + left
         return np.clip(varied, -1, 1, out=varied)
 
     def _values(
-        self, belief: Float32, varied: Float32, skill: int, goals: list[Float32], samples: int
+        self, belief: Float32, varied: Float32, distance_m: float, samples: int
     ) -> npt.NDArray[np.float64]:
-        """(C,S) discounted reward less what bumps and nearness cost, per candidate and draw."""
+        """(C,S) discounted mean worth, less what bumps and nearness cost, per candidate and draw."""
         rows, samples = self._rows, max(1, samples)
         picked = np.repeat(np.arange(len(varied)), samples)
         drawn = np.tile(np.arange(samples), len(varied))
@@ -153,7 +157,7 @@ class Foresight:
         for start in range(0, len(picked), rows):
             part = slice(start, start + rows)
             chosen, draws = np.resize(picked[part], rows), np.resize(drawn[part], rows)
-            found = self._rollout(belief, varied[chosen], skill, goals, draws)
+            found = self._rollout(belief, varied[chosen], distance_m, draws)
             values[part] = found[: len(values[part])]
         return values.reshape(len(varied), samples)
 
@@ -161,19 +165,18 @@ class Foresight:
         self,
         belief: Float32,
         actions: Float32,
-        skill: int,
-        goals: list[Float32],
+        distance_m: float,
         draws: npt.NDArray[np.int64],
     ) -> npt.NDArray[np.float64]:
-        s = self.search
+        s, person = self.search, self._person or 0
         beliefs = np.repeat(belief[None], len(actions), 0)
         value, safe = np.zeros(len(actions)), np.ones(len(actions))
-        weight = 1.0
-        for k in range(s.horizon):
-            out = self._world.imagine(beliefs, actions[:, k], skill, goals[k], draws)
+        weights = s.discount ** np.arange(s.horizon)
+        weights[-1] *= 1 + s.after  # as it ends, it is thought to go on
+        for k, weight in enumerate(weights / weights.sum()):
+            out = self._world.imagine(beliefs, actions[:, k], draws=draws)
             near = np.maximum(out.near.max(1) - s.near_from, 0) / (1 - s.near_from)
-            value += weight * (out.reward - s.near_cost * near)
+            value += weight * (self._worth.of(out, person, distance_m) - s.near_cost * near)
             safe *= 1 - out.bump
             beliefs[...] = out.beliefs
-            weight *= s.discount
-        return value / s.horizon - s.bump_cost * (1 - safe)
+        return value - s.bump_cost * (1 - safe)

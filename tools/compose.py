@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -33,6 +34,7 @@ from runtime.foresight import Foresight, Search
 from runtime.odometry import WheelGeometry
 from runtime.perception import DRIVE_DELAY_NS, PerceptionConfig
 from runtime.skills import SKILLS
+from runtime.worth import Worth
 from tools.in_force import InForce, in_force
 from tools.runtime_folder import runs_folder
 
@@ -346,7 +348,10 @@ def open_foresight(setup: Setup, world: World) -> Foresight | None:
     if policy is None:
         return None
     search = Search(candidates=setup.settings.foresight)
-    return Foresight(world, policy, setup.body, setup.layout, search, setup.settings.seed)
+    m = setup.bundle.manifest
+    half_view_rad = math.atan(0.5 * m.camera.width / m.camera.fx)
+    worth = Worth(setup.layout, m.hues, half_view_rad)
+    return Foresight(world, policy, setup.body, setup.layout, search, worth, setup.settings.seed)
 
 
 def open_policy(

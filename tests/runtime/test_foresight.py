@@ -9,6 +9,7 @@ import pytest
 from models.layout import GOAL_SIZE, SKILLS
 from models.world import Imagined
 from runtime.body import load_body
+from runtime.command import REVERSE_MAX_M_S
 from runtime.foresight import Foresight, Search
 
 BODY = load_body("companion")
@@ -18,21 +19,22 @@ ROWS = 16
 
 
 class ToyWorld:
-    """Belief = [way driven in full-speed seconds]; a wall stands at `wall`; reward is the way."""
+    """Belief = [way driven in full-speed seconds]; a wall stands at `wall`; worth is the way."""
 
     candidates = ROWS
 
     def __init__(self, wall: float) -> None:
         self.wall = wall
-        self.noise = 0.0  # of the reward
+        self.noise = 0.0  # of the worth
         self._rng = np.random.default_rng(0)
-        self.goals: list[np.ndarray] = []
+        self.imagined = 0
         self.innovation = np.zeros(LAYOUT.proprio_size + 6, "f4")
 
-    def imagine(
-        self, beliefs: Any, action: Any, skill: int, goal: Any, draws: Any = None
-    ) -> Imagined:
-        self.goals.append(np.array(goal))
+    def people(self) -> Any:
+        return np.zeros((6, 5), "f4")
+
+    def imagine(self, beliefs: Any, action: Any, draws: Any = None) -> Imagined:
+        self.imagined += 1
         noise = self.noise * self._rng.normal(size=ROWS)
         if draws is not None:
             noise = noise[draws]
@@ -46,6 +48,18 @@ class ToyWorld:
         return Imagined(state, senses, np.zeros((ROWS, 6, 5), "f4"), hit, near, state[:, 0] + noise)
 
 
+class Way:
+    """Worth of a moment: its way, whoever is followed; None is in clear view where `blind`."""
+
+    blind = False
+
+    def person(self, people: Any, goal: Any) -> int | None:
+        return None if self.blind else 0
+
+    def of(self, imagined: Imagined, person: int, distance_m: float) -> Any:
+        return imagined.reward
+
+
 class Ahead:
     """A policy that always drives ahead."""
 
@@ -55,7 +69,8 @@ class Ahead:
 
 def foresight(wall: float, **search: Any) -> Foresight:
     world: Any = ToyWorld(wall)
-    return Foresight(world, Ahead(), BODY, LAYOUT, replace(Search(), **search))
+    worth: Any = Way()
+    return Foresight(world, Ahead(), BODY, LAYOUT, replace(Search(), **search), worth)
 
 
 def correction(it: Foresight, skill: int = FOLLOW, goal: Any = None) -> np.ndarray:
@@ -73,7 +88,7 @@ def test_it_leaves_a_policy_alone_that_it_cannot_better() -> None:
 
 
 def test_luck_alone_does_not_displace_the_policy() -> None:
-    it = foresight(wall=9.0, candidates=128, margin=0.0, forward=0.0, turn=0.0)
+    it = foresight(wall=9.0, candidates=128, margin=0.0, forward=0.0)
     world: Any = it._world
     world.noise = (
         1.0  # as much as the whole reward; no candidate but braking differs from the policy
@@ -93,9 +108,30 @@ def test_what_the_winner_would_do_next_is_tried_again() -> None:
     correction(it)
     assert it._left is not None
     kept = it._left.copy()
+    assert np.allclose(it._vary(kept)[3], np.clip(it._nominal + kept, -1, 1))
+
+
+def test_only_the_speed_is_varied_and_backwards_no_faster_than_the_command_allows() -> None:
+    it = foresight(wall=9.0, candidates=64, forward=2.0)
     correction(it)
-    it._left = kept
-    assert np.allclose(it._vary()[3], np.clip(it._nominal + kept, -1, 1))
+    varied = it._vary()
+    assert np.allclose(varied[..., 2:], it._nominal[:, 2:])
+    assert np.allclose((varied[..., 1] - varied[..., 0]), 0, atol=1e-6), "it turned"
+    full_m_s = BODY.geometry.wheel_radius_m * BODY.joint[0].velocity_max_rad_s
+    assert varied[..., :2].min() == pytest.approx(-REVERSE_MAX_M_S / full_m_s, abs=1e-6)
+
+
+def test_only_following_somebody_in_clear_view_is_imagined() -> None:
+    it = foresight(wall=0.15, candidates=64)
+    world: Any = it._world
+    assert not correction(it, GO_TO).any() and not world.imagined
+    worth: Any = it._worth
+    worth.blind = True
+    assert not correction(it).any() and not world.imagined
+    worth.blind = False
+    assert correction(it).any() and it._left is not None and it.gain > 0
+    worth.blind = True
+    assert not correction(it).any() and it._left is None and it.gain == 0, "of another moment"
 
 
 def test_one_candidate_is_the_policy_alone() -> None:
@@ -111,15 +147,3 @@ def test_any_number_of_candidates_fits_the_rows_of_the_graph(candidates: int) ->
 def test_the_same_seed_foresees_the_same() -> None:
     one, two = (correction(foresight(wall=0.15)) for _ in range(2))
     assert np.array_equal(one, two)
-
-
-def test_a_place_comes_nearer_as_the_body_moves() -> None:
-    it = foresight(wall=9.0, candidates=2)
-    goal = np.zeros(GOAL_SIZE, "f4")
-    goal[0], goal[8] = 2.0, 1.0
-    correction(it, GO_TO, goal)
-    world: Any = it._world
-    full_m_s = BODY.geometry.wheel_radius_m * BODY.joint[0].velocity_max_rad_s
-    nominal = world.goals[: it.search.horizon]
-    assert nominal[0][0] == 2.0
-    assert nominal[-1][0] == pytest.approx(2.0 - 0.5 * full_m_s * 0.05 * (it.search.horizon - 1), abs=1e-4)  # fmt: skip
