@@ -1,18 +1,23 @@
 """Evaluation's own arithmetic: figures, intervals, resuming, and levels of alarm."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 
+from models.bundle import find_bundle, load_bundle
 from models.manifest import Threshold
+from runtime.body import load_body
 from runtime.surprise import SURPRISE_CHANNELS
+from tools.evaluate import command as command_module
 from tools.evaluate import jobs as jobs_module
-from tools.evaluate.command import flat, seed_range, table
+from tools.evaluate.command import flat, played_sha, seed_range, table
 from tools.evaluate.episodes import Episode
-from tools.evaluate.jobs import PARTS, Job, jobs_of, read_rows, run_all
+from tools.evaluate.jobs import FRESH_SEED, PARTS, Job, jobs_of, read_rows, run_all
 from tools.evaluate.open_loop import _moved
 from tools.evaluate.summary import bootstrap, summary, wilson
 from tools.evaluate.surprise import LAST, START, alarms, areas, auroc, usable
@@ -36,7 +41,7 @@ def row(part: str, seed: int, success: bool = True, **more: Any) -> dict[str, An
 
 def open_loop(image: float) -> dict[str, Any]:
     step = {"image": image, "image_persistence": 1.0, "image_warp": 0.5, "person": 0.3,
-            "person_persistence": 0.6, "person_velocity": 0.9, "gyro": 0.1, "gyro_persistence": 2.0,
+            "person_persistence": 0.6, "person_velocity": 0.9, "person_steady": 0.27, "gyro": 0.1, "gyro_persistence": 2.0,
             "inside90": 9.0, "people": 10.0, "n": 4.0}  # fmt: skip
     return {
         "steps": {"10": step},
@@ -54,7 +59,10 @@ def test_ratios_are_of_summed_errors() -> None:
     k10 = found["open_loop"]["10"]
     assert k10["image_vs_persistence"] == pytest.approx(0.4)
     assert k10["image_vs_warp"] == pytest.approx(0.8)
-    assert k10["person_vs_constant_velocity"] == pytest.approx(0.3333, abs=1e-3)
+    assert k10["person_vs_persistence"] == pytest.approx(0.5)
+    assert k10["person_vs_constant_velocity"] == pytest.approx(0.3), (
+        "of those in view all the while"
+    )
     assert k10["person_inside90"] == pytest.approx(0.9)
     low, high = k10["image_vs_persistence_ci95"]
     assert 0.2 <= low < 0.4 < high <= 0.6
@@ -175,10 +183,27 @@ def test_rows_are_kept_and_not_run_again(tmp_path: Path, monkeypatch) -> None:
 
 
 def test_every_part_has_jobs_and_seeds_stay_apart_from_training() -> None:
-    jobs = jobs_of("b", range(11_000_000, 11_000_020), PARTS)
+    jobs = jobs_of("b", range(FRESH_SEED, FRESH_SEED + 20), PARTS)
     assert {j.part for j in jobs} == {*PARTS, "expert"}
     assert len({j.key for j in jobs}) == len(jobs)
-    assert min(j.episode.seed for j in jobs if j.part != "quiet") >= 11_000_000
+    assert min(j.episode.seed for j in jobs if j.part != "quiet") >= FRESH_SEED
+
+
+def test_rows_of_other_graphs_levels_or_code_are_not_taken(monkeypatch, tmp_path: Path) -> None:
+    bundle = load_bundle(find_bundle("companion-follow"), load_body("companion").layout())
+    same = replace(bundle, manifest=structs.replace(bundle.manifest, metrics={"x": 1.0}))
+    assert played_sha(same) == played_sha(bundle), "figures are no part of what is played"
+    m = bundle.manifest
+    level = structs.replace(m.surprise["drive"], event=9.0)
+    for manifest in (
+        structs.replace(m, sha256={**m.sha256, "policy.onnx": "0" * 64}),
+        structs.replace(m, policy_scale=(1.0,) * 4),
+        structs.replace(m, surprise={**m.surprise, "drive": level}),
+    ):
+        assert played_sha(replace(bundle, manifest=manifest)) != played_sha(bundle)
+    before = played_sha(bundle)
+    monkeypatch.setattr(command_module, "ROOT", tmp_path)
+    assert played_sha(bundle) != before
 
 
 def test_seeds_are_a_count_or_a_range() -> None:

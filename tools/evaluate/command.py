@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from models.bundle import Bundle, find_bundle, load_bundle
+from models.manifest import GRAPHS
 from runtime.body import load_body
 from runtime.errors import ConfigError
 from tools.arguments import count
@@ -18,12 +20,14 @@ from tools.evaluate.summary import summary
 from tools.train.pool import ENGINES, Pool
 from tools.train.signing import resign
 
+ROOT = Path(__file__).parents[2]
+CODE = ("calibration", "firmware_bridge", "models", "runtime", "tools/evaluate", "tools/twin")
 HELP = """Runs the real stack (gate and firmware included) in lockstep on seeds that no training used.
 Parts: follow (easy and hard scenes, with open-loop prediction and the privileged expert beside it),
 skills (approach, look_at, search, go_to on hard scenes), ablation (black camera), surprise (paired
 events), quiet (an hour of following: holds), planning (candidates imagined per frame). Rows are kept
 in --work as they come: the same command goes on where it was stopped, and Ctrl-C prints what was
-measured."""
+measured. Rows of other graphs, levels or code than today's are not taken."""
 
 
 def seed_range(text: str) -> range:
@@ -67,7 +71,7 @@ def evaluate(args: argparse.Namespace) -> int:
     """Exit 0 however well it did, the figures say it; 130 after Ctrl-C."""
     path = find_bundle(args.bundle)
     bundle = load_bundle(path, load_body("companion").layout())
-    folder = args.work / f"{bundle.manifest.name}-{weights_sha(bundle)[:12]}"
+    folder = args.work / f"{bundle.manifest.name}-{played_sha(bundle)[:12]}"
     jobs = jobs_of(str(path), args.seeds, args.only)
     try:
         rows = run_all(jobs, folder, Pool(args.jobs, args.engine), _say)
@@ -88,9 +92,18 @@ def evaluate(args: argparse.Namespace) -> int:
     return 0 if len(rows) == len(jobs) else 130
 
 
-def weights_sha(bundle: Bundle) -> str:
-    """Which weights: metrics in the manifest may change, the rows stay theirs."""
-    return bundle.manifest.sha256["observe.onnx"]
+def played_sha(bundle: Bundle) -> str:
+    """What rows are of: graphs, what the manifest makes of them, and the code that plays them.
+
+    Metrics in the manifest may change, the rows stay theirs.
+    """
+    m = bundle.manifest
+    what = [m.sha256[f"{g}.onnx"] for g in GRAPHS], m.policy_scale, sorted(m.surprise.items())
+    total = hashlib.sha256(repr(what).encode())
+    for package in CODE:
+        for file in sorted((ROOT / package).rglob("*.py")):
+            total.update(file.read_bytes())
+    return total.hexdigest()
 
 
 def _draw(found: dict[str, Any], rows: list[dict[str, Any]], bundle: Bundle, folder: Path) -> list[Path]:  # fmt: skip

@@ -14,7 +14,7 @@ from tools.evaluate.surprise import EVENTS, run_event
 from tools.train.pool import Pool
 
 PARTS = ("follow", "skills", "ablation", "surprise", "quiet", "planning")
-FRESH_SEED = 11_000_000
+FRESH_SEED = 12_000_000  # 11,000,000 on were bundle 6's, and have been looked at since
 QUIET_SEED = 2_000_000  # training's own: thresholds are set there
 EVENT_SHARE = 0.3  # of the seeds: episodes per kind of event
 PLANNED = (1, 8, 32, 128)

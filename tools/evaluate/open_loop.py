@@ -2,7 +2,8 @@
 
 Prediction is the mean of sampled rollouts. Baselines: the last frame unchanged (persistence), the
 last frame turned by the camera's measured rotation (warp), the person where last believed
-(persistence) or moving on as over the last four frames (constant velocity), the gyro unchanged.
+(persistence) or moving on as over the last four frames (constant velocity; asked of those who were in
+view all the while, as is the model it is compared with), the gyro unchanged.
 Sums per horizon are kept, so that ratios of any set of episodes follow from them.
 """
 
@@ -81,8 +82,10 @@ def _people(data: Arrays, raw: npt.NDArray[np.float32], start: int, k: int, add:
         apart = mean - truth
         add("person", float(np.hypot(*apart)))
         add("person_persistence", float(np.hypot(*(then[hue, 1:3] - truth))))
-        slope = (then[hue, 1:3] - before[hue, 1:3]) / SLOPE
-        add("person_velocity", float(np.hypot(*(then[hue, 1:3] + slope * k - truth))))
+        if data["person_seen"][start - SLOPE : start + 1, hue].all():  # else it jumped, not walked
+            slope = (then[hue, 1:3] - before[hue, 1:3]) / SLOPE
+            add("person_velocity", float(np.hypot(*(then[hue, 1:3] + slope * k - truth))))
+            add("person_steady", float(np.hypot(*apart)))
         spread = np.cov(samples.T) + np.eye(2) * float((people[:, hue, 3] ** 2).mean())
         add("inside90", float(apart @ np.linalg.solve(spread, apart) <= INSIDE_90))
         add("people", 1.0)

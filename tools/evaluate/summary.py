@@ -23,7 +23,7 @@ RATIOS = {
     "image_vs_persistence": ("image", "image_persistence"),
     "image_vs_warp": ("image", "image_warp"),
     "person_vs_persistence": ("person", "person_persistence"),
-    "person_vs_constant_velocity": ("person", "person_velocity"),
+    "person_vs_constant_velocity": ("person_steady", "person_velocity"),
     "gyro_vs_persistence": ("gyro", "gyro_persistence"),
 }
 
@@ -128,14 +128,16 @@ def _tracking(rows: Rows) -> dict[str, Any]:
     if len(seen):
         out["person_median_m"] = round(float(np.median(seen)), 4)
         out["person_inside90"] = round(float(inside[0] / max(inside[1], 1)), 4)
-    hidden = np.array(sum((r["open_loop"]["hidden_m"] for r in rows), []))
-    last = np.array(sum((r["open_loop"]["hidden_last_seen_m"] for r in rows), []))
-    if len(hidden):
+    pairs = [(r["open_loop"]["hidden_m"], r["open_loop"]["hidden_last_seen_m"]) for r in rows]
+    sums = np.array([(sum(own), sum(last), len(own)) for own, last in pairs if own], float)
+    if len(sums):
+        moments = sums[:, 2].sum()
+        less = sums[:, 0] - sums[:, 1]
         out["occluded_2s"] = {
-            "model_m": round(float(hidden.mean()), 4),
-            "last_seen_m": round(float(last.mean()), 4),
-            "difference_ci95": bootstrap(len(hidden), lambda i: float((hidden - last)[i].mean())),
-            "moments": len(hidden),
+            "model_m": round(float(sums[:, 0].sum() / moments), 4),
+            "last_seen_m": round(float(sums[:, 1].sum() / moments), 4),
+            "difference_ci95": bootstrap(len(sums), _ratio(less, sums[:, 2])),
+            "moments": int(moments),
         }
     return out
 
