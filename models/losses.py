@@ -235,13 +235,17 @@ def since_of(senses: Senses, first: Tensor, later: Tensor) -> Tensor:
     base = turn.cumsum(1)
     zero = torch.zeros_like(base)
 
+    # rates of joints are of a moment: between two frames the mean of both counts
+    joints = torch.cat([first[:, None], later[..., : first.shape[-1]]], 1)
+    joints = 0.5 * (joints[:, :-1] + joints[:, 1:])
+
     def added(index: int | None, scale: float) -> Tensor:
-        return zero if index is None else (later[..., index] * scale * dt).cumsum(1)
+        return zero if index is None else (joints[..., index] * scale * dt).cumsum(1)
 
     yaw = added(senses.head_yaw_rate, senses.yaw_scale_rad_s)
     then = zero if senses.head_pitch is None else first[:, senses.head_pitch, None].expand_as(base)
     now = then + added(senses.head_pitch_rate, senses.pitch_scale_rad_s)
-    speed = later[..., list(senses.wheels)].mean(-1)
+    speed = joints[..., list(senses.wheels)].mean(-1)
     forward = (speed * base.cos() * dt).cumsum(1)
     left = (speed * base.sin() * dt).cumsum(1)
     seconds = dt * torch.arange(1, base.shape[1] + 1, device=base.device).expand_as(base)

@@ -56,6 +56,8 @@ class Since:
     was off by (the innovation), less and less.
 
     The head's angles are added up from its rates: an imagined angle is off by more than a pixel.
+    Rates of joints are of a moment, so between two frames the mean of both counts (the trapezoidal
+    rule; the newer alone was 1.7 pixels off after half a second); the gyro's are means already.
     """
 
     def __init__(self, senses: Senses) -> None:
@@ -64,6 +66,7 @@ class Since:
         self.value: Float32 = np.zeros(6, np.float32)
         self.senses: Float32 = np.zeros(senses.gyro_z + 1, np.float32)
         self._innovation: Float32 = np.zeros(senses.gyro_z + 1, np.float32)
+        self._before: Float32 = np.zeros(senses.gyro_z + 1, np.float32)
 
     def start(self, proprio: Float32, innovation: Float32 | None = None) -> None:
         """From the senses (P,) of the frame that everything is counted from.
@@ -73,20 +76,25 @@ class Since:
         s = self._s
         self._innovation[:] = 0 if innovation is None else innovation
         self.turned_rad = 0.0
+        self.senses[: len(proprio)] = proprio
         pitch = 0.0 if s.head_pitch is None else float(proprio[s.head_pitch])
         self.value[:] = (0.0, pitch, pitch, 0.0, 0.0, 0.0)
 
     def step(self, senses: Float32) -> None:
         """One frame later: senses (P+6,), normalised."""
-        s, v = self._s, self.value
+        s, v, before = self._s, self.value, self._before
+        before[:] = self.senses
         self._innovation *= INNOVATION_KEPT
         np.add(senses, self._innovation, out=self.senses)
         senses = self.senses
         turn = float(senses[s.gyro_z]) * s.gyro_scale_rad_s * s.frame_s
         self.turned_rad += turn
-        yaw = 0.0 if s.head_yaw_rate is None else float(senses[s.head_yaw_rate])
-        pitch = 0.0 if s.head_pitch_rate is None else float(senses[s.head_pitch_rate])
-        way = 0.5 * float(senses[s.wheels[0]] + senses[s.wheels[1]]) * s.frame_s
+
+        def rate(index: int | None) -> float:
+            return 0.0 if index is None else 0.5 * float(before[index] + senses[index])
+
+        yaw, pitch = rate(s.head_yaw_rate), rate(s.head_pitch_rate)
+        way = 0.5 * (rate(s.wheels[0]) + rate(s.wheels[1])) * s.frame_s
         v[0] += turn + yaw * s.yaw_scale_rad_s * s.frame_s
         v[2] += pitch * s.pitch_scale_rad_s * s.frame_s
         v[3] += way * math.cos(self.turned_rad)
