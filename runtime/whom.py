@@ -13,11 +13,15 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from runtime.sight import SEEN, SIGMA_M
+from runtime.sight import SEEN
 
 Float32 = npt.NDArray[np.float32]
 CLEAR_NS = 300_000_000  # in view for so long without a break: no slip of the eye
 KEPT_NS = 10_000_000_000  # out of view for so long: whoever else is there may be meant
+UNSEEN_S = 0.3  # unseen for longer they are remembered, whatever `seen` says
+# Of the distance: a shirt's worth of yellow cupboard is "seen", too, but nowhere in particular: at a metre
+# a quarter of one uncertain, where of a person it says 2 cm.
+SIGMA_SHARE = 0.1
 SHIRT = 0.9, 0.85  # saturation and value of a shirt as bundles know them
 
 
@@ -51,8 +55,8 @@ class Whom:
         self.can_choose = 0 < len(self._hues) <= len(people)
         if not self.can_choose:
             return
-        for k, (seen, _x, _y, sigma_m, _since) in enumerate(people[: len(self._hues)]):
-            if not (seen > SEEN and sigma_m < SIGMA_M):
+        for k, person in enumerate(people[: len(self._hues)]):
+            if not in_clear_view(person):
                 self._clear_since_ns[k] = -1
             elif self._clear_since_ns[k] < 0:
                 self._clear_since_ns[k] = t_ns
@@ -65,3 +69,9 @@ class Whom:
         if clear:
             self._chosen = min(clear, key=lambda k: math.hypot(people[k][1], people[k][2]))
             self._chosen_seen_ns = t_ns
+
+
+def in_clear_view(person: Float32) -> bool:
+    """Whether somebody (5,), as `World.people` gives them, is in sight and somewhere for sure."""
+    seen, x, y, sigma_m, unseen_s = (float(v) for v in person)
+    return seen > SEEN and unseen_s < UNSEEN_S and sigma_m < SIGMA_SHARE * math.hypot(x, y)

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from models.layout import Layout
 from models.world import Imagined
 from runtime.goal import MASK, VALUES
-from runtime.sight import SEEN, SIGMA_M, nearest_hue
+from runtime.sight import nearest_hue
+from runtime.whom import in_clear_view
 
 Float32 = npt.NDArray[np.float32]
 EDGE_RAD = math.radians(3)  # over so much of the view's edge somebody comes into sight
@@ -40,8 +41,7 @@ class Worth:
         if not keeps or not self._hues or len(people) < len(self._hues):
             return None
         index = nearest_hue(goal[VALUES["appearance"]], self._hues)
-        seen, _x, _y, sigma_m, _since = people[index]
-        return index if seen > SEEN and sigma_m < SIGMA_M else None
+        return index if in_clear_view(people[index]) else None
 
     def of(self, imagined: Imagined, person: int, distance_m: float) -> Float32:
         """(N,) in 0..1 of imagined beliefs."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from runtime.sight import nearest_hue
-from runtime.whom import CLEAR_NS, KEPT_NS, Whom
+from runtime.whom import CLEAR_NS, KEPT_NS, Whom, in_clear_view
 
 HUES = {"red": 0.0, "green": 0.35, "blue": 0.64}
 FRAME_NS = 50_000_000
@@ -38,11 +38,24 @@ def test_the_nearest_who_has_been_in_clear_view_for_a_moment_is_meant() -> None:
     assert watched.see(0.05, green=at(2.0), blue=at(0.5, 1.5)) == "blue"
 
 
-@pytest.mark.parametrize("row", [at(1.0, seen=0.5), at(1.0, sigma_m=0.5), at(1.0, seen=np.nan), at(1.0, sigma_m=np.nan)])  # fmt: skip
+@pytest.mark.parametrize("row", [at(1.0, seen=0.5), at(1.0, sigma_m=0.5), at(1.0, sigma_m=0.25), at(1.0, seen=np.nan), at(1.0, sigma_m=np.nan)])  # fmt: skip
 def test_who_is_hardly_seen_or_nowhere_for_sure_is_not(row) -> None:
     watched = Watched()
     assert watched.see(2.0, red=row) == ""
     assert watched.see(1.0, red=row, blue=at(3.0)) == "blue"
+
+
+@pytest.mark.parametrize(
+    ("x_m", "sigma_m", "unseen_s", "clear"),
+    [
+        (1.0, 0.03, 0.0, True),
+        (1.0, 0.25, 0.0, False),  # something else of that colour, as near
+        (3.0, 0.25, 0.0, True),  # somebody far away
+        (1.0, 0.03, 0.5, False),  # remembered
+    ],
+)
+def test_clear_view_is_a_place_for_sure_for_its_distance(x_m, sigma_m, unseen_s, clear) -> None:
+    assert in_clear_view(np.array([0.9, x_m, 0.0, sigma_m, unseen_s], np.float32)) is clear
 
 
 def test_glimpses_do_not_add_up() -> None:

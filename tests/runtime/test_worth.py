@@ -52,7 +52,7 @@ def test_it_is_the_reward_of_following(worth: Worth, x, y, head, worth_it) -> No
 
 def test_whose_slot_counts(worth: Worth) -> None:
     people = np.zeros((6, 5), "f4")
-    people[:, 3] = 0.05
+    people[:, 1], people[:, 3] = 1.0, 0.05
     people[GREEN, 0] = 0.9
     goal = goal_vector(distance_m=1.2, appearance=SHIRT)
     assert worth.person(people, goal) == GREEN
@@ -61,5 +61,5 @@ def test_whose_slot_counts(worth: Worth) -> None:
     assert worth.person(people[:3], goal) is None, "a belief that does not tell people apart"
     people[GREEN, 3] = 0.5
     assert worth.person(people, goal) is None, "nobody knows where they are"
-    people[GREEN, :4] = 0.3, 0, 0, 0.05
+    people[GREEN, :4] = 0.3, 1, 0, 0.05
     assert worth.person(people, goal) is None, "out of view"
