@@ -145,7 +145,7 @@ def _check_layout(path: Path, manifest: Manifest, layout: Layout) -> None:
             f"use a bundle trained for {layout.body}"
         )
     scale = manifest.policy_scale
-    if scale and not (len(scale) == layout.action_size and all(0 < s <= 1 for s in scale)):
+    if len(scale) != layout.action_size or not all(0 < s <= 1 for s in scale):
         raise BundleError(
             f"{path}: policy_scale is {list(scale)}; it needs {layout.action_size} numbers above 0 "
             "and at most 1, one per action; export the bundle again"

@@ -91,13 +91,13 @@ class Manifest(Strict, frozen=True):
     validated_on: tuple[str, ...]
     camera: CameraSpec
     layout: LayoutSpec
+    # Share of each joint's full speed that the policy's 1 means: one that learned on a slower joint
+    # keeps its meaning.
+    policy_scale: tuple[float, ...]
     graphs: dict[str, GraphSpec]
     surprise: dict[str, Threshold]
     drift: dict[str, float]  # per precision: belief after 200 closed-loop steps, mean |difference|
     training: Training
     metrics: dict[str, float]
     sha256: dict[str, str]
-    # Share of each joint's full speed that the policy's 1 means; empty: all of it. A policy that
-    # learned on a slower joint keeps its meaning.
-    policy_scale: tuple[float, ...] = ()
     precision: Literal["fp32", "fp16", "int8"] = "fp32"  # what its graphs compute in

@@ -31,13 +31,13 @@ class Policy(Protocol):
 class GraphPolicy:
     """`policy.onnx` behind a session with fixed buffers.
 
-    `scale` (A,): share of each joint's full speed that the graph's 1 means; empty: all of it.
+    `scale` (A,): share of each joint's full speed that the graph's 1 means.
     """
 
-    def __init__(self, session: Session, scale: Sequence[float] = ()) -> None:
+    def __init__(self, session: Session, scale: Sequence[float]) -> None:
         self._session = session
         self._skill = session.inputs["skill"][0]
-        self._scale = np.array(scale or [1.0], np.float32)
+        self._scale = np.array(scale, np.float32)
         self._action: Float32 = np.zeros(session.outputs["action"].shape[1], np.float32)
 
     def act(

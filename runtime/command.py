@@ -43,8 +43,8 @@ class Command:
 
     @property
     def limited(self) -> int:
-        """Joints that the gate held back this period."""
-        return sum(abs(a - b) > 1 for a, b in zip(self.target, self.last, strict=True))
+        """Joints whose target was out of bounds in the last period."""
+        return self._gate.limited.bit_count()
 
     def rest(self) -> None:
         """Enabling starts from the measured pose, whatever was commanded before."""

@@ -1,19 +1,20 @@
 """Foresight: the policy proposes, the world model tries variations of it, the best is a correction.
 
 Once per frame, while somebody in clear view is followed: roll the policy out in imagination (its
-nominal actions), vary how fast it goes where it goes, imagine every candidate over the horizon, and
-score it by what its moments are worth (`runtime/worth.py`) and the bumps foreseen. The best few are
-imagined again, many times, beside the nominal and under the same noise as it: only what is better
-beyond doubt displaces the policy's own plan, for the best of many single draws is luck. What the
-winner wants otherwise than the nominal is published as a correction that the controller adds to the
-policy's action, which keeps its own 100 Hz feedback; its rest is a candidate of the next frame. The
-search starts from a policy, as TD-MPC2 (Hansen et al. 2024) seeds its own; never from noise. It
-leaves the way to the policy: the belief hardly knows furniture, and other ways led into it.
+nominal actions), vary how fast it drives, its turning left alone, imagine every candidate over the
+horizon, and score it by what its moments are worth (`runtime/worth.py`) and the bumps foreseen. The
+best few are imagined again, many times, beside the nominal and under the same noise as it: only what
+is better beyond doubt displaces the policy's own plan, for the best of many single draws is luck.
+What the winner wants otherwise than the nominal is published as a correction that the controller adds
+to the policy's action, which keeps its own 100 Hz feedback; its rest is a candidate of the next frame.
+The search starts from a policy, as TD-MPC2 (Hansen et al. 2024) seeds its own; never from noise. It
+leaves steering to the policy: the belief hardly knows furniture, and other ways led into it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -64,14 +65,13 @@ class Foresight:
         seed: int = 0,
     ) -> None:
         self.search, self._worth = search, worth
-        self._person: int | None = None  # whose slot says what a moment is worth
         self._world, self._policy, self._layout = world, policy, layout
         self._senses = Senses.of(layout)
         self._rng = np.random.default_rng([seed, 0xF0])
         self._full_m_s = body.geometry.wheel_radius_m * layout.joints[0].velocity_max_rad_s
         self._rows = world.candidates
         self._nominal = np.zeros((search.horizon, layout.action_size), np.float32)
-        self._left: Float32 | None = None  # what the last winner would do next, less the nominal
+        self._left: Float32 | None = None  # (H,) what the last winner would add next
         self.correction: Float32 = np.zeros(layout.action_size, np.float32)
         self.gain = 0.0  # how much better than the policy's own the correction is foreseen to be
 
@@ -90,26 +90,25 @@ class Foresight:
         s = self.search
         self.correction[:], self.gain = 0, 0.0
         left, self._left = self._left, None
-        self._person = self._worth.person(self._world.people(), goal) if skill == FOLLOW else None
-        if s.candidates < 2 or self._person is None:
+        person = self._worth.person(self._world.people(), goal) if skill == FOLLOW else None
+        if s.candidates < 2 or person is None:
             return self.correction  # the policy alone
         self._roll_policy(belief, proprio, imu, skill, goal)
-        varied, distance_m = self._vary(left), float(goal[VALUES["distance"]][0])
-        score = self._values(belief, varied, distance_m, self._rows // len(varied)).mean(1)
-        if score[1:].max() <= score[0]:
+        forward = self._vary(left)
+        ask = partial(self._gains, belief, person, float(goal[VALUES["distance"]][0]))
+        chunks = np.array_split(forward, -(-len(forward) // (self._rows - 1)))
+        score = np.concatenate([ask(chunk).mean(1) for chunk in chunks])
+        if score.max() <= 0:
             return self.correction
-        best = np.argsort(score[1:])[::-1][: s.finalists - 1] + 1
-        again = varied[np.concatenate([[0], best])]
-        value = self._values(belief, again, distance_m, self._rows // len(again))
-        gains = value[1:] - value[:1]  # paired: row for row the same noise
+        again = forward[np.argsort(score)[::-1][: min(s.finalists, self._rows) - 1]]
+        gains = ask(again)
         sure = gains.mean(1) - s.doubt * gains.std(1) / np.sqrt(gains.shape[1])
         winner = int(sure.argmax())
         gain = float(gains.mean(1)[winner])
         if sure[winner] > 0 and gain > s.margin:
             self.gain = gain
-            otherwise = again[1 + winner] - self._nominal
-            self.correction[:] = otherwise[0]
-            self._left = np.concatenate([otherwise[1:], otherwise[-1:]])
+            self.correction[:2] = again[winner, 0]
+            self._left = np.concatenate([again[winner, 1:], again[winner, -1:]])
         return self.correction
 
     def _roll_policy(
@@ -128,47 +127,51 @@ class Foresight:
             proprio, imu = since.senses[:size].copy(), since.senses[size:].copy()
 
     def _vary(self, left: Float32 | None = None) -> Float32:
-        """(C,H,A): the nominal, no way ahead, half of it, what was `left`, and smooth variations."""
-        s = self.search
-        parts = -(-s.horizon // s.hold)
-        noise = self._rng.normal(0, s.forward, (s.candidates, parts))
-        forward = np.repeat(noise, s.hold, 1)[:, : s.horizon]
-        ahead = self._nominal[:, :2].mean(1)
-        forward[0] = 0
-        if s.candidates > 2:
-            forward[1], forward[2] = -ahead, -0.5 * ahead
-        slowest = np.minimum(
-            ahead, -REVERSE_MAX_M_S / self._full_m_s
-        )  # the command allows no faster
-        varied = np.repeat(self._nominal[None], s.candidates, 0)
-        varied[..., :2] += np.maximum(forward, slowest - ahead)[..., None]
-        if s.candidates > 3 and left is not None:
-            varied[3] = self._nominal + left
-        return np.clip(varied, -1, 1, out=varied)
+        """(C-1,H) to add to both wheels: none ahead, half of it, what was `left`, smooth variations.
 
-    def _values(
-        self, belief: Float32, varied: Float32, distance_m: float, samples: int
+        No wheel is asked for more than it can, so that the turning stays, and the base for no faster
+        way back than the command allows. What the range sensor, the way that is known to be free and a
+        lowered cap forbid is not known here.
+        """
+        s = self.search
+        noise = self._rng.normal(0, s.forward, (s.candidates - 1, -(-s.horizon // s.hold)))
+        forward = np.repeat(noise, s.hold, 1)[:, : s.horizon].astype(np.float32)
+        wheels = self._nominal[:, :2]
+        ahead = wheels.mean(1)
+        if s.candidates > 2:
+            forward[0], forward[1] = -ahead, -0.5 * ahead
+        if s.candidates > 3 and left is not None:
+            forward[2] = left
+        slowest = np.minimum(ahead, -REVERSE_MAX_M_S / self._full_m_s)
+        least = np.maximum(slowest - ahead, -1 - wheels.min(1))
+        return np.clip(forward, least, 1 - wheels.max(1), out=forward)
+
+    def _gains(
+        self, belief: Float32, person: int, distance_m: float, forward: Float32
     ) -> npt.NDArray[np.float64]:
-        """(C,S) discounted mean worth, less what bumps and nearness cost, per candidate and draw."""
-        rows, samples = self._rows, max(1, samples)
-        picked = np.repeat(np.arange(len(varied)), samples)
-        drawn = np.tile(np.arange(samples), len(varied))
-        values = np.zeros(len(picked))
-        for start in range(0, len(picked), rows):
-            part = slice(start, start + rows)
-            chosen, draws = np.resize(picked[part], rows), np.resize(drawn[part], rows)
-            found = self._rollout(belief, varied[chosen], distance_m, draws)
-            values[part] = found[: len(values[part])]
-        return values.reshape(len(varied), samples)
+        """(N,S) what each of `forward` (N,H) is better than the nominal by, per draw of S.
+
+        All in one batch and under the same noise row for row (common random numbers).
+        """
+        samples = self._rows // (len(forward) + 1)
+        actions = np.repeat(self._nominal[None], len(forward) + 1, 0)
+        actions[1:, :, :2] += forward[..., None]
+        picked = np.resize(np.repeat(np.arange(len(actions)), samples), self._rows)
+        draws = np.resize(np.tile(np.arange(samples), len(actions)), self._rows)
+        values = self._rollout(belief, actions[picked], person, distance_m, draws)
+        each = values[: len(actions) * samples].reshape(len(actions), samples)
+        return each[1:] - each[:1]
 
     def _rollout(
         self,
         belief: Float32,
         actions: Float32,
+        person: int,
         distance_m: float,
         draws: npt.NDArray[np.int64],
     ) -> npt.NDArray[np.float64]:
-        s, person = self.search, self._person or 0
+        """(N,) discounted mean worth, less what bumps and nearness cost."""
+        s = self.search
         beliefs = np.repeat(belief[None], len(actions), 0)
         value, safe = np.zeros(len(actions)), np.ones(len(actions))
         weights = s.discount ** np.arange(s.horizon)

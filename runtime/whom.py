@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from runtime.sight import SEEN
+from runtime.sight import SEEN, SIGMA_M
 
 Float32 = npt.NDArray[np.float32]
 CLEAR_NS = 300_000_000  # in view for so long without a break: no slip of the eye
@@ -21,7 +21,7 @@ KEPT_NS = 10_000_000_000  # out of view for so long: whoever else is there may b
 UNSEEN_S = 0.3  # unseen for longer they are remembered, whatever `seen` says
 # Of the distance: a shirt's worth of yellow cupboard is "seen", too, but nowhere in particular: at a metre
 # a quarter of one uncertain, where of a person it says 2 cm.
-SIGMA_SHARE = 0.1
+SIGMA_SHARE, SIGMA_LEAST_M, SIGMA_MOST_M = 0.1, 0.05, SIGMA_M
 SHIRT = 0.9, 0.85  # saturation and value of a shirt as bundles know them
 
 
@@ -74,4 +74,5 @@ class Whom:
 def in_clear_view(person: Float32) -> bool:
     """Whether somebody (5,), as `World.people` gives them, is in sight and somewhere for sure."""
     seen, x, y, sigma_m, unseen_s = (float(v) for v in person)
-    return seen > SEEN and unseen_s < UNSEEN_S and sigma_m < SIGMA_SHARE * math.hypot(x, y)
+    share_m = max(SIGMA_LEAST_M, SIGMA_SHARE * math.hypot(x, y))
+    return seen > SEEN and unseen_s < UNSEEN_S and sigma_m < min(SIGMA_MOST_M, share_m)

@@ -342,7 +342,7 @@ def perception_config(setup: Setup, lens: Lens | None = None) -> PerceptionConfi
 
 def open_foresight(setup: Setup, world: World) -> Foresight | None:
     """What tries variations of the policy in imagination, where a run asks for it."""
-    if setup.settings.foresight < 1:
+    if setup.settings.foresight < 1 or world.candidates < 2:
         return None
     policy, _ = open_policy(setup)
     if policy is None:

@@ -25,7 +25,7 @@ OPTIONS: tuple[Option, ...] = (
     ("--camera", {**TEXT, "metavar": "twin|DEVICE|VIDEO", "help": "twin, a V4L2 device, a GStreamer pipeline, or a video file (motors stay disarmed)"}),
     ("--skill", {"default": "follow", "choices": tuple(SKILLS), "help": "what it does (default: follow)"}),
     ("--scenario", {"default": "default", "choices": SCENARIO_NAMES, "help": "how hard the twin's scene is (default: default)"}),
-    ("--foresight", {"type": int, "default": 0, "metavar": "N", "help": "variations of the policy's action imagined per frame; the best corrects it (default 0: the policy alone)"}),
+    ("--foresight", {"type": int, "default": 0, "metavar": "N", "help": "while somebody is followed, variations of how fast imagined per frame; the best corrects the policy (default 0: the policy alone)"}),
     ("--duration", {"type": float, "default": 0.0, "metavar": "S", "help": "seconds from the first active tick; 0: until Ctrl-C (default)"}),
     ("--headless", {**FLAG, "help": "no page"}),
     ("--seed", {"type": int, "default": 0, "help": "the twin's world (default: 0)"}),

@@ -101,17 +101,25 @@ def test_a_policy_scale_that_means_nothing_is_refused(bundle: Path, layout, scal
         load_bundle(bundle, layout)
 
 
+def test_a_bundle_that_does_not_say_what_its_policys_action_means_is_refused(
+    bundle: Path, layout
+) -> None:
+    """From before the head turned as fast as it is told: it would turn at four times its rate."""
+    resign(bundle, lambda fields: fields.pop("policy_scale"))
+    with pytest.raises(BundleError, match="policy_scale"):
+        load_bundle(bundle, layout)
+
+
 def test_the_policys_full_action_means_what_the_manifest_says(layout) -> None:
     loaded = load_bundle(find_bundle(NAME), layout)
     session = loaders(Path("nowhere"))["ort-cpu"](loaded, "policy")
     rng = np.random.default_rng(0)
     inputs = [rng.normal(size=n).astype("f4") for n in (loaded.manifest.belief, layout.proprio_size, 6, GOAL_SIZE)]  # fmt: skip
     belief, proprio, imu, goal = inputs
-    raw = GraphPolicy(session).act(belief, 0.01, proprio, imu, 1, goal).copy()
-    scale = loaded.manifest.policy_scale
-    scaled = GraphPolicy(session, scale).act(belief, 0.01, proprio, imu, 1, goal)
-    assert np.abs(raw).max() > 0.01
-    assert np.allclose(scaled, raw * np.array(scale or 1.0))
+    raw = GraphPolicy(session, (1.0,) * 4).act(belief, 0.01, proprio, imu, 1, goal).copy()
+    scaled = GraphPolicy(session, (1.0, 0.5, 0.25, 0.25)).act(belief, 0.01, proprio, imu, 1, goal)
+    assert np.abs(raw).min() > 1e-3
+    assert np.allclose(scaled, raw * np.array([1.0, 0.5, 0.25, 0.25]))
     session.close()
 
 

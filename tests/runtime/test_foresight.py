@@ -61,10 +61,13 @@ class Way:
 
 
 class Ahead:
-    """A policy that always drives ahead."""
+    """A policy that always drives ahead, or as it is told."""
+
+    def __init__(self) -> None:
+        self.action = np.array([0.5, 0.5, 0, 0], np.float32)
 
     def act(self, *_: Any) -> np.ndarray:
-        return np.array([0.5, 0.5, 0, 0], np.float32)
+        return self.action
 
 
 def foresight(wall: float, **search: Any) -> Foresight:
@@ -103,22 +106,41 @@ def test_noise_does_not_hide_what_is_better() -> None:
     assert correction(it)[:2].mean() < -0.05, "all candidates had the same luck"
 
 
-def test_what_the_winner_would_do_next_is_tried_again() -> None:
+def test_what_the_winner_would_do_next_is_tried_again(monkeypatch) -> None:
     it = foresight(wall=0.15, candidates=8)
+    tried = []
+    vary = it._vary
+    monkeypatch.setattr(it, "_vary", lambda left: tried.append((left, vary(left))) or tried[-1][1])
     correction(it)
-    assert it._left is not None
-    kept = it._left.copy()
-    assert np.allclose(it._vary(kept)[3], np.clip(it._nominal + kept, -1, 1))
+    kept = it._left
+    correction(it)
+    assert kept is not None and tried[0][0] is None and tried[1][0] is kept
+    assert np.allclose(tried[1][1][2], kept), "within what the wheels can"
 
 
-def test_only_the_speed_is_varied_and_backwards_no_faster_than_the_command_allows() -> None:
-    it = foresight(wall=9.0, candidates=64, forward=2.0)
+@pytest.mark.parametrize("action", [(0.5, 0.5), (0.9, 0.5), (-0.9, 0.2), (1.0, -1.0)])
+def test_only_the_speed_is_varied_within_what_wheels_and_command_allow(action) -> None:
+    it = foresight(wall=9.0, candidates=64, forward=2.0, margin=9.0)
+    policy: Any = it._policy
+    policy.action[:2] = action
     correction(it)
-    varied = it._vary()
-    assert np.allclose(varied[..., 2:], it._nominal[:, 2:])
-    assert np.allclose((varied[..., 1] - varied[..., 0]), 0, atol=1e-6), "it turned"
+    forward = it._vary(np.full(it.search.horizon, -3.0, "f4"))
+    assert forward.shape == (63, it.search.horizon)
+    wheels = np.array(action) + forward[..., None]
+    assert np.abs(wheels).max() <= 1 + 1e-6, "a wheel that cannot would turn the base"
     full_m_s = BODY.geometry.wheel_radius_m * BODY.joint[0].velocity_max_rad_s
-    assert varied[..., :2].min() == pytest.approx(-REVERSE_MAX_M_S / full_m_s, abs=1e-6)
+    slowest = min(np.mean(action), -REVERSE_MAX_M_S / full_m_s)
+    assert wheels.mean(-1).min() >= slowest - 1e-6
+
+
+def test_more_candidates_than_rows_are_each_told_from_the_policy_under_the_same_noise() -> None:
+    it = foresight(wall=9.0, candidates=4 * ROWS, forward=0.0, margin=0.0)
+    world: Any = it._world
+    world.noise = 1.0
+    correction(it)
+    forward = np.zeros((ROWS - 1, it.search.horizon), "f4")
+    gains = it._gains(np.zeros(1, "f4"), 0, 1.2, forward)
+    assert np.array_equal(gains, np.zeros((ROWS - 1, 1))), "another draw passed for a gain"
 
 
 def test_only_following_somebody_in_clear_view_is_imagined() -> None:
@@ -141,7 +163,10 @@ def test_one_candidate_is_the_policy_alone() -> None:
 @pytest.mark.parametrize("candidates", [1, 3, ROWS, 3 * ROWS + 1])
 def test_any_number_of_candidates_fits_the_rows_of_the_graph(candidates: int) -> None:
     it = foresight(wall=0.15, candidates=candidates)
-    assert np.isfinite(correction(it)).all()
+    found = correction(it)
+    assert np.isfinite(found).all() and found[0] == found[1] and not found[2:].any()
+    if candidates > 1:
+        assert found[0] < 0, "braking is among them"
 
 
 def test_the_same_seed_foresees_the_same() -> None:

@@ -50,7 +50,9 @@ def test_who_is_hardly_seen_or_nowhere_for_sure_is_not(row) -> None:
     [
         (1.0, 0.03, 0.0, True),
         (1.0, 0.25, 0.0, False),  # something else of that colour, as near
-        (3.0, 0.25, 0.0, True),  # somebody far away
+        (2.8, 0.25, 0.0, True),  # somebody far away
+        (5.0, 0.35, 0.0, False),  # nowhere for sure: `Sight` calls them lost
+        (0.3, 0.04, 0.0, True),  # very near
         (1.0, 0.03, 0.5, False),  # remembered
     ],
 )

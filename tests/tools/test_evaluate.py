@@ -18,7 +18,7 @@ from tools.evaluate import jobs as jobs_module
 from tools.evaluate.command import flat, played_sha, seed_range, table
 from tools.evaluate.episodes import Episode
 from tools.evaluate.jobs import FRESH_SEED, PARTS, Job, jobs_of, read_rows, run_all
-from tools.evaluate.open_loop import _moved
+from tools.evaluate.open_loop import _moved, _people
 from tools.evaluate.summary import bootstrap, summary, wilson
 from tools.evaluate.surprise import LAST, START, alarms, areas, auroc, usable
 from tools.evaluate.thresholds import tail_level, thresholds
@@ -70,6 +70,45 @@ def test_ratios_are_of_summed_errors() -> None:
     assert found["occluded_2s"]["model_m"] == 0.5
     assert found["skills"]["follow"]["return_vs_expert"] == pytest.approx(1.0)
     assert any("follow: success 1.00" in line for line in table({"bundle": "x", **found}))
+
+
+def test_constant_velocity_is_asked_of_who_was_in_view_all_the_while() -> None:
+    frames, start = 40, 20
+    seen = np.ones((frames, 6))
+    x = 1.0 + 0.02 * np.arange(frames)  # the target walks on
+    people = np.zeros((frames, 6, 5), np.float32)
+    people[:, 2, 1], people[:, 2, 3] = x, 0.05
+    data = {"people": people, "target_hue": np.full(frames, 2), "person_seen": seen,
+            "person_xy": people[..., 1:3].astype(float)}  # fmt: skip
+    raw = np.repeat(people[start + 10][None], 3, 0)
+    raw[..., 3] = np.log(0.05)
+
+    def sums() -> dict[str, float]:
+        out: dict[str, float] = {}
+        _people(data, raw, start, 10, lambda k, v: out.__setitem__(k, out.get(k, 0.0) + v))
+        return out
+
+    found = sums()
+    assert found["person_velocity"] == pytest.approx(0, abs=1e-5)
+    assert found["person_steady"] == found["person"] == pytest.approx(0, abs=1e-5)
+    assert found["person_persistence"] == pytest.approx(0.2)
+    seen[start - 2, 2] = 0  # just come into view
+    assert "person_velocity" not in sums() and "person_steady" not in sums()
+    assert "person_persistence" in sums()
+
+
+def test_moments_out_of_sight_are_resampled_by_episode() -> None:
+    """Ten moments of one episode are one piece of luck, not ten."""
+
+    def hidden(own: list[float]) -> dict[str, Any]:
+        return {**open_loop(0.2), "hidden_m": own, "hidden_last_seen_m": [0.5] * len(own)}
+
+    rows = [row("follow", 0, open_loop=hidden([0.1] * 10)), row("follow", 1, open_loop=hidden([0.8] * 2)),
+            row("follow", 2, open_loop=hidden([]))]  # fmt: skip
+    found = summary(rows, LEVELS)["occluded_2s"]
+    assert found["moments"] == 12
+    assert found["model_m"] == pytest.approx((10 * 0.1 + 2 * 0.8) / 12, abs=1e-4)
+    assert found["difference_ci95"] == pytest.approx((-0.4, 0.3), abs=1e-6)
 
 
 def test_what_was_not_measured_is_absent() -> None:

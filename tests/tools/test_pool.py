@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from runtime.errors import ConfigError
+from runtime.errors import RuntimeFault
 from tools.train.pool import Pool
 
 
@@ -21,6 +21,6 @@ def test_a_failed_job_raises_here() -> None:
 
 def test_a_worker_that_died_is_told_with_what_it_died_of() -> None:
     began = time.monotonic()
-    with pytest.raises(ConfigError, match="exit code 3"):
+    with pytest.raises(RuntimeFault, match="exit code 3"):
         list(Pool(2).run(os._exit, [(3,)]))
     assert time.monotonic() - began < 60

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from models.bundle import Bundle, find_bundle, load_bundle
-from models.manifest import GRAPHS
 from runtime.body import load_body
 from runtime.errors import ConfigError
 from tools.arguments import count
@@ -21,7 +22,14 @@ from tools.train.pool import ENGINES, Pool
 from tools.train.signing import resign
 
 ROOT = Path(__file__).parents[2]
-CODE = ("calibration", "firmware_bridge", "models", "runtime", "tools/evaluate", "tools/twin")
+# All that plays an episode or makes a row of it; figures, tables and pictures come from rows.
+PLAYS = (
+    "calibration/**/*.py", "firmware_bridge/**/*.py", "firmware_bridge/**/*.[ch]", "models/*.py",
+    "runtime/**/*.py", "runtime/**/*.toml", "tools/twin/**/*", "tools/compose.py", "tools/in_force.py",
+    "tools/lockstep_run.py", "tools/train/labels.py", "tools/watched.py", "tools/unplugged.py",
+    "tools/evaluate/context.py", "tools/evaluate/episodes.py", "tools/evaluate/open_loop.py",
+    "tools/evaluate/surprise.py",
+)  # fmt: skip
 HELP = """Runs the real stack (gate and firmware included) in lockstep on seeds that no training used.
 Parts: follow (easy and hard scenes, with open-loop prediction and the privileged expert beside it),
 skills (approach, look_at, search, go_to on hard scenes), ablation (black camera), surprise (paired
@@ -93,16 +101,15 @@ def evaluate(args: argparse.Namespace) -> int:
 
 
 def played_sha(bundle: Bundle) -> str:
-    """What rows are of: graphs, what the manifest makes of them, and the code that plays them.
-
-    Metrics in the manifest may change, the rows stay theirs.
-    """
-    m = bundle.manifest
-    what = [m.sha256[f"{g}.onnx"] for g in GRAPHS], m.policy_scale, sorted(m.surprise.items())
-    total = hashlib.sha256(repr(what).encode())
-    for package in CODE:
-        for file in sorted((ROOT / package).rglob("*.py")):
-            total.update(file.read_bytes())
+    """What rows are of: the bundle without its figures, and the code and tables that play it."""
+    total = hashlib.sha256(repr(structs.replace(bundle.manifest, metrics={})).encode())
+    for file in sorted(
+        f
+        for place in PLAYS
+        for f in ROOT.glob(place)
+        if f.is_file() and "__pycache__" not in f.parts
+    ):
+        total.update(file.read_bytes())
     return total.hexdigest()
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.errors import ConfigError
+from runtime.errors import ConfigError, RuntimeFault
 
 ENGINES = ("local", "ray")
 LOOK_S = 1.0  # without a result for so long: is everybody still there?
@@ -67,10 +67,10 @@ def _check_alive(workers: Iterable[multiprocessing.process.BaseProcess]) -> None
     """A pool starts another worker for one that died, but waits for its job's result for ever."""
     for worker in workers:
         if worker.exitcode not in (None, 0):
-            raise ConfigError(
+            raise RuntimeFault(
                 f"a worker process ended with exit code {worker.exitcode} in the middle of its work "
-                "(-9: killed, as when memory runs out; 1: it could not start); what was finished is "
-                "kept: give fewer --jobs, or close other programs, and run the same command again"
+                "(-9: killed, as when memory runs out; 1: it could not start); give fewer --jobs, or "
+                "close other programs, and run the same command again: it goes on from what it kept"
             )
 
 
