@@ -106,3 +106,34 @@ def test_the_place_moves_in_the_base_frame_as_the_robot_goes_there():
     )
     assert math.hypot(*last[VALUES["position"]]) < 0.2
     assert judge(result.records["truth"], run.task).metrics["distance_m"] < 0.2
+
+
+class HeadTurns:
+    """A policy that turns the head at a share of its full rate, for so many periods."""
+
+    def __init__(self, share, first, last):
+        self.share, self.first, self.last, self.asked = share, first, last, 0
+
+    def act(self, *_):
+        self.asked += 1
+        turns = self.first <= self.asked < self.last
+        return np.array([0, 0, self.share if turns else 0, 0], np.float32)
+
+
+@pytest.mark.parametrize("share", [0.25, -0.5])
+def test_the_heads_joint_turns_as_fast_as_it_is_told_and_ends_where_it_was_told(share):
+    setup = prepare(RunSettings(seed=1, lockstep=True, skill="look_at"))
+    run = LockstepRun(
+        setup, open_world(setup)[0], None, Overrides(policy=HeadTurns(share, 50, 100))
+    )
+    records = run.run(3).records
+    truth, sent = records["truth"], records["sent"]
+    full, full_s = 3.0, 0.01
+    told_rad = float(sent["action"][:, 2].sum()) * full * full_s
+    assert abs(told_rad) == pytest.approx(abs(share) * full * 0.5, rel=0.1)
+    angle, t_s = truth["head_yaw_rad"], truth["t_ns"] / 1e9
+    assert angle[-1] == pytest.approx(told_rad, abs=0.02)
+    assert np.abs(angle).max() < abs(told_rad) + 0.03, "it swung past"
+    part = (np.abs(angle) > 0.4 * abs(told_rad)) & (np.abs(angle) < 0.7 * abs(told_rad))
+    rate = np.polyfit(t_s[part], angle[part], 1)[0]
+    assert rate == pytest.approx(share * full, rel=0.1)
