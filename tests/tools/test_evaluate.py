@@ -13,7 +13,7 @@ from models.bundle import find_bundle, load_bundle
 from models.manifest import Threshold
 from runtime.body import load_body
 from runtime.surprise import SURPRISE_CHANNELS
-from tools.evaluate import command as command_module
+from tools import played
 from tools.evaluate import jobs as jobs_module
 from tools.evaluate.command import flat, played_sha, seed_range, table
 from tools.evaluate.episodes import Episode
@@ -241,7 +241,7 @@ def test_rows_of_other_graphs_levels_or_code_are_not_taken(monkeypatch, tmp_path
     ):
         assert played_sha(replace(bundle, manifest=manifest)) != played_sha(bundle)
     before = played_sha(bundle)
-    monkeypatch.setattr(command_module, "ROOT", tmp_path)
+    monkeypatch.setattr(played, "ROOT", tmp_path)
     assert played_sha(bundle) != before
 
 

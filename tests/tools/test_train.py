@@ -11,10 +11,12 @@ pytest.importorskip("onnx", reason="export needs onnx: `make train` installs it"
 from models.backend import golden_error
 from models.backends import loaders
 from models.bundle import load_bundle
+from models.errors import ModelError
 from models.layout import SKILLS
 from models.manifest import GRAPHS
 from runtime.body import load_body
 from runtime.surprise import SURPRISE_CHANNELS
+from tools.train import pipeline
 from tools.train.pipeline import train
 from tools.train.pool import Pool
 from tools.train.settings import TrainSettings
@@ -51,3 +53,17 @@ def test_a_training_from_nothing_and_again_from_where_it_was(tmp_path: Path) -> 
     first, second = (load_bundle(p, LAYOUT).manifest for p in (out, again))
     assert first.sha256["policy.onnx"] == second.sha256["policy.onnx"], "no stage ran twice"
     assert first.training.data_sha256 == second.training.data_sha256
+
+
+def test_what_other_code_began_is_not_gone_on_with(tmp_path: Path, monkeypatch) -> None:
+    pipeline._same_code(tmp_path)
+    pipeline._same_code(tmp_path)
+    monkeypatch.setattr(pipeline, "code_sha", lambda: "another")
+    with pytest.raises(ModelError, match="begun with other code"):
+        pipeline._same_code(tmp_path)
+    (tmp_path / "code.sha256").write_text("another")
+    pipeline._same_code(tmp_path)
+    (tmp_path / "code.sha256").unlink()
+    (tmp_path / "expert").mkdir()
+    with pytest.raises(ModelError, match="begun with other code"):
+        pipeline._same_code(tmp_path)

@@ -18,18 +18,10 @@ from tools.arguments import count
 from tools.compose import DEFAULT_BUNDLE
 from tools.evaluate.jobs import FRESH_SEED, PARTS, jobs_of, run_all
 from tools.evaluate.summary import summary
+from tools.played import code_sha
 from tools.train.pool import ENGINES, Pool
 from tools.train.signing import resign
 
-ROOT = Path(__file__).parents[2]
-# All that plays an episode or makes a row of it; figures, tables and pictures come from rows.
-PLAYS = (
-    "calibration/**/*.py", "firmware_bridge/**/*.py", "firmware_bridge/**/*.[ch]", "models/*.py",
-    "runtime/**/*.py", "runtime/**/*.toml", "tools/twin/**/*", "tools/compose.py", "tools/in_force.py",
-    "tools/lockstep_run.py", "tools/train/labels.py", "tools/watched.py", "tools/unplugged.py",
-    "tools/evaluate/context.py", "tools/evaluate/episodes.py", "tools/evaluate/open_loop.py",
-    "tools/evaluate/surprise.py",
-)  # fmt: skip
 HELP = """Runs the real stack (gate and firmware included) in lockstep on seeds that no training used.
 Parts: follow (easy and hard scenes, with open-loop prediction and the privileged expert beside it),
 skills (approach, look_at, search, go_to on hard scenes), ablation (black camera), surprise (paired
@@ -101,16 +93,9 @@ def evaluate(args: argparse.Namespace) -> int:
 
 
 def played_sha(bundle: Bundle) -> str:
-    """What rows are of: the bundle without its figures, and the code and tables that play it."""
-    total = hashlib.sha256(repr(structs.replace(bundle.manifest, metrics={})).encode())
-    for file in sorted(
-        f
-        for place in PLAYS
-        for f in ROOT.glob(place)
-        if f.is_file() and "__pycache__" not in f.parts
-    ):
-        total.update(file.read_bytes())
-    return total.hexdigest()
+    """What rows are of: the bundle without its figures, and what plays it."""
+    what = repr(structs.replace(bundle.manifest, metrics={})) + code_sha()
+    return hashlib.sha256(what.encode()).hexdigest()
 
 
 def _draw(found: dict[str, Any], rows: list[dict[str, Any]], bundle: Bundle, folder: Path) -> list[Path]:  # fmt: skip

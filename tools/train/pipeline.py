@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from models.errors import ModelError
 from models.export import write_bundle
 from models.manifest import Training
 from models.mirror import Mirror
@@ -32,6 +33,7 @@ from models.training import (
 )
 from runtime.body import load_body
 from tools.evaluate.thresholds import measure
+from tools.played import code_sha
 from tools.train.collect import CollectSettings, collect
 from tools.train.draft import draft, sizes_for
 from tools.train.progress import Progress
@@ -49,6 +51,7 @@ def train(settings: TrainSettings, say: Callable[[str], None]) -> Path:
     """Run all stages; the bundle's folder."""
     torch.set_num_threads(settings.threads)
     settings.work.mkdir(parents=True, exist_ok=True)
+    _same_code(settings.work)
     say = Stopwatch(settings.work / "seconds.txt", say).say
     layout = load_body(settings.body).layout()
     schedule = Schedule(
@@ -94,6 +97,23 @@ def train(settings: TrainSettings, say: Callable[[str], None]) -> Path:
     levels = measure(str(settings.out), settings.undisturbed, settings.pool, say)
     resign(settings.out, lambda fields: fields.update(surprise=levels))
     return settings.out
+
+
+def _same_code(work: Path) -> None:
+    """Stages of one training are of one code: episodes of another may mean other things by an action.
+
+    Raises:
+        ModelError: what is there was begun with another.
+    """
+    stamp, now = work / "code.sha256", code_sha()
+    began = stamp.read_text() if stamp.is_file() else ""
+    if began != now and (began or (work / "expert").is_dir()):
+        raise ModelError(
+            f"{work} was begun with other code than this: its episodes and networks may mean other "
+            "things; give another --work, go on with the version that began it, or, if you know that "
+            f"they mean the same, write {now} into {stamp}"
+        )
+    stamp.write_text(now)
 
 
 def _decoder(
