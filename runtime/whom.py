@@ -21,6 +21,7 @@ KEPT_NS = 10_000_000_000  # out of view for so long: whoever else is there may b
 UNSEEN_S = 0.3  # unseen for longer they are remembered, whatever `seen` says
 # Of the distance: a shirt's worth of yellow cupboard is "seen", too, but nowhere in particular: at a metre
 # a quarter of one uncertain, where of a person it says 2 cm.
+# `Sight` is content with less: asked this strictly, it found people again later than they were seen.
 SIGMA_SHARE, SIGMA_LEAST_M, SIGMA_MOST_M = 0.1, 0.05, SIGMA_M
 SHIRT = 0.9, 0.85  # saturation and value of a shirt as bundles know them
 

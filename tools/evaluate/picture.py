@@ -80,6 +80,8 @@ def _skills(axis: Any, found: dict[str, Any]) -> None:
 
 def _surprise(axis: Any, found: dict[str, Any]) -> None:
     kinds = found.get("surprise", {})
+    if not kinds:
+        _not_measured(axis)
     for i, s in enumerate(kinds.values()):
         axis.barh(i - 0.2, s["window_auroc"], 0.38, color=OURS)
         axis.barh(i + 0.2, s["raw_window_auroc"], 0.38, color=THEIRS)
@@ -89,10 +91,14 @@ def _surprise(axis: Any, found: dict[str, Any]) -> None:
     axis.set(title="Surprise told from quiet (blue), raw signals (red)", xlim=(0, 1), xlabel="AUROC of 0.6 s windows")  # fmt: skip
 
 
+def _not_measured(axis: Any) -> None:
+    axis.text(0.5, 0.5, "not measured", transform=axis.transAxes, ha="center", color=PLAIN)
+
+
 def _planning(axis: Any, found: dict[str, Any]) -> None:
     candidates = found.get("planning", {}).get("candidates", {})
     if not candidates:
-        axis.text(0.5, 0.5, "not measured", transform=axis.transAxes, ha="center", color=PLAIN)
+        _not_measured(axis)
     for i, (_, s) in enumerate(candidates.items()):
         low, high = s["success_ci95"]
         axis.plot([i, i], [low, high], color=OURS)
