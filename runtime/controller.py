@@ -32,6 +32,7 @@ from runtime.skills import SKILLS
 from runtime.trail import Trail
 
 ARM_WAIT_NS = 1_000_000_000  # an MCU that has not switched the motors on by then will not
+ASK_AGAIN_NS = 200_000_000  # one that has just come up may refuse at first
 RESUME_NS = 5_000_000_000  # a longer hold waits to be asked: whoever was near has gone on, too
 SLOW_FACTOR = 0.5  # of the speed cap while a SLOW event is active
 STATUS_EVERY = 5  # ticks
@@ -90,7 +91,8 @@ class Controller:
         self._command = Command(body, layout, link, drives)
         self._corrections = Corrections(self._sensors_out.record, config.imu)
         self._sensors_seq = 0
-        self._unarmed_ns = self._held_ns = 0
+        self._unarmed_ns = self._held_ns = self._asked_ns = 0
+        self._arming = False  # asked for, and not switched on since
 
     def step(self, now_ns: int) -> bool:
         """One control period; True when a MOTION frame was sent."""
@@ -160,12 +162,14 @@ class Controller:
     def _overdue(self, now_ns: int, mode: Mode) -> set[Signal]:
         """What has waited for too long ends in idle, and waits for a gesture."""
         if mode not in MOVING or self._armed():
-            self._unarmed_ns = now_ns
+            self._unarmed_ns, self._arming = now_ns, False
         if mode is not Mode.HOLD:
             self._held_ns = now_ns
         if now_ns - self._unarmed_ns > ARM_WAIT_NS:
             self._events.note(now_ns, Event.NOT_ARMED)
             return {Signal.DISENGAGE}
+        if self._arming and now_ns - self._asked_ns > ASK_AGAIN_NS:
+            self._ask_on(now_ns)
         held_ns = now_ns - self._held_ns
         if self.config.needs_operator and held_ns > RESUME_NS:
             self._events.note(now_ns, Event.HOLD_ENDED, held_ns / 1e9)
@@ -182,7 +186,7 @@ class Controller:
     def _enter(self, now_ns: int, before: Mode) -> None:
         """Arm the MCU or not, as the new mode asks."""
         if self.mode in MOVING:
-            self.link.arm(now_ns, McuMode.ACTIVE)
+            self._ask_on(now_ns)
             if before not in MOVING:
                 self._trail.forget()
             if self.mode is Mode.ACTIVE:
@@ -195,6 +199,10 @@ class Controller:
             self.link.arm(now_ns, McuMode.IDLE)  # the MCU stops with its own deceleration
             if before in MOVING and self.mode is Mode.IDLE:
                 self._events.note(now_ns, Event.DISENGAGED)
+
+    def _ask_on(self, now_ns: int) -> None:
+        self.link.arm(now_ns, McuMode.ACTIVE)
+        self._asked_ns, self._arming = now_ns, True
 
     def _armed(self) -> bool:
         return int(self.link.sensors[0]["mcu_mode"]) == McuMode.ACTIVE

@@ -202,6 +202,19 @@ def test_what_the_mcu_does_not_arm_goes_back_to_idle_and_may_be_asked_again() ->
     assert 3_500 < sent_ms.min() < 3_600, "not before, and soon after"
 
 
+def test_an_mcu_that_refuses_at_first_is_asked_again() -> None:
+    """One that has just come up may; nobody presses engage a second time."""
+    run = make(on_build=lambda twin: twin.faults.start("cliff"))
+    run.clockwork.at(START_NS + 3_000 * MS, "twin", lambda: run.twin.faults.end("cliff"))
+    press(run, START_NS + 2_700 * MS, engages=1)
+    records = run.run(4.0).records
+    late = [e for e, t in told(records, "controller") if t >= 2_600]
+    assert late == [Event.ENGAGED]
+    assert modes(records)[-1] is Mode.ACTIVE
+    sent_ms = (records["tick"]["t_ns"][records["tick"]["sent"] == 1] - START_NS) // MS
+    assert 3_000 < sent_ms.min() < 3_350
+
+
 def test_a_held_stick_asks_the_mcu_again_and_again() -> None:
     run = make(settings={"skill": "idle"}, on_build=lambda twin: twin.faults.start("cliff"))
     run.clockwork.at(START_NS + 3_400 * MS, "twin", lambda: run.twin.faults.end("cliff"))
