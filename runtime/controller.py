@@ -31,7 +31,7 @@ from runtime.odometry import WheelGeometry
 from runtime.skills import SKILLS
 from runtime.trail import Trail
 
-ARM_WAIT_NS = 1_000_000_000  # an MCU that has not switched the motors on by then will not
+ARM_WAIT_NS = 3_000_000_000  # an MCU that has not switched the motors on by then will not
 ASK_AGAIN_NS = 200_000_000  # one that has just come up may refuse at first
 RESUME_NS = 5_000_000_000  # a longer hold waits to be asked: whoever was near has gone on, too
 SLOW_FACTOR = 0.5  # of the speed cap while a SLOW event is active
