@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from firmware_bridge import protocol
 from firmware_bridge.link import Link, LinkState
+from firmware_bridge.protocol import Ack
 from runtime.conditions import ALL, Condition
 from runtime.event_log import EventLog
 from runtime.events import EVENTS, Effect, Event
@@ -15,6 +17,18 @@ SIGNAL_OF = {
     Effect.STOP: Signal.STOP,
     Effect.HOLD: Signal.HOLD,
 }
+
+
+def why_unarmed(link: Link) -> str:
+    """Why the MCU does not switch the motors on, in its own words."""
+    answer = link.answer(protocol.ARM)
+    if answer in (None, Ack.OK):
+        return "no answer" if answer is None else "they went off again"
+    return _words(link.fault.active) or str(answer.name).lower().replace("_", " ")
+
+
+def _words(faults: protocol.Fault) -> str:
+    return ", ".join(str(f.name).lower().replace("_", " ") for f in protocol.Fault if f in faults)
 
 
 class Checks:
@@ -70,10 +84,8 @@ class Checks:
         moved = mode in (Mode.ACTIVE, Mode.HOLD)
         keep(now_ns, Event.BELIEF_STALE, moved and belief.stale(now_ns), belief_age_s)
         keep(now_ns, Event.INTENT_STALE, moved and intent.stale(now_ns))
-        latched = self._link.fault.latched
-        names = [str(f.name).lower().replace("_", " ") for f in type(latched) if f in latched]
-        stopped = bool(names) and mode is not Mode.BOOT
-        keep(now_ns, Event.MCU_STOP, stopped, text=", ".join(names))
+        latched = _words(self._link.fault.latched)
+        keep(now_ns, Event.MCU_STOP, bool(latched) and mode is not Mode.BOOT, text=latched)
         keep(now_ns, Event.BAD_NUMBERS, not finite)
         gone = self._needs_operator and not is_watched(self._inputs, now_ns)
         keep(now_ns, Event.OPERATOR_GONE, moved and gone)

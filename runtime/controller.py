@@ -16,7 +16,7 @@ from models.layout import Layout
 from models.policy import Policy
 from runtime.body import Body
 from runtime.channels import Channels
-from runtime.checks import Checks
+from runtime.checks import Checks, why_unarmed
 from runtime.command import Command
 from runtime.conditions import Condition
 from runtime.corrections import Corrections
@@ -166,7 +166,7 @@ class Controller:
         if mode is not Mode.HOLD:
             self._held_ns = now_ns
         if now_ns - self._unarmed_ns > ARM_WAIT_NS:
-            self._events.note(now_ns, Event.NOT_ARMED)
+            self._events.note(now_ns, Event.NOT_ARMED, text=why_unarmed(self.link))
             return {Signal.DISENGAGE}
         if self._arming and now_ns - self._asked_ns > ASK_AGAIN_NS:
             self._ask_on(now_ns)

@@ -136,7 +136,7 @@ EVENTS: dict[Event, Row] = {
     Event.UNCALIBRATED: R(E.NOTE, "calibration not used: {text}"),
     Event.OUT_OF_SIGHT: R(E.NOTE, "the person is out of sight: it looks for them"),
     Event.SOMEBODY: R(E.NOTE, "the person in {text} is meant"),
-    Event.NOT_ARMED: R(E.NOTE, "the motor controller does not switch the motors on: disengaged", "is the bumper pressed, a wheel over an edge, the battery low?"),
+    Event.NOT_ARMED: R(E.NOTE, "the motor controller does not switch the motors on ({text}): disengaged", "remove what it names, then engage again"),
     Event.HOLD_ENDED: R(E.NOTE, "it paused for {0:.0f} s and does not go on by itself", "engage again"),
 }  # fmt: skip
 

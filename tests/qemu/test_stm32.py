@@ -71,4 +71,7 @@ def test_the_loader_takes_the_image_and_the_application_serves(f405, table):
     link.close()
     assert link.session and link.identity is not None and link.identity.version == "0.4.0"
     # QEMU feeds every timer 1 GHz: TIM5 counts 125 MHz, which the host must not follow
-    assert re.search(r"MCU clock 12[34]\d\d\.\d % fast", link.status.reason)
+    fast = re.search(r"MCU clock (\d+\.\d) % fast", link.status.reason)
+    assert fast, link.status.reason
+    # the emulated clock runs behind a busy machine's by a percent or two, and catches up
+    assert float(fast.group(1)) == pytest.approx(12400, rel=0.05)

@@ -196,6 +196,9 @@ def test_what_the_mcu_does_not_arm_goes_back_to_idle_and_may_be_asked_again() ->
     records = run.run(7.0).records
     events = told(records, "controller")
     assert [e for e, _ in events] == [Event.ENGAGED, Event.NOT_ARMED, Event.DISENGAGED, Event.ENGAGED]  # fmt: skip
+    said = records["event.controller"]
+    text = said[said["code"] == Event.NOT_ARMED]["text"][0].decode()
+    assert text == "cliff", "and says why"
     assert events[1][1] - events[0][1] == pytest.approx(3000, abs=20)
     assert modes(records)[-4:] == [Mode.IDLE, Mode.ACTIVE, Mode.IDLE, Mode.ACTIVE]
     sent_ms = (records["tick"]["t_ns"][records["tick"]["sent"] == 1] - START_NS) // MS
