@@ -7,6 +7,8 @@ body and layout -> tensor shapes of the graphs (checked by the backend when it l
 from __future__ import annotations
 
 import hashlib
+import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +18,9 @@ import numpy.typing as npt
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from models.arrays import read_npz
 from models.errors import BundleError
-from models.layout import Layout
+from models.layout import SKILLS, Layout
 from models.manifest import GRAPHS, LayoutSpec, Manifest
 
 BUNDLES = Path(__file__).parent / "bundles"
@@ -41,8 +44,7 @@ class Bundle:
 
     def golden(self) -> dict[str, npt.NDArray[np.float32]]:
         """Golden inputs and outputs, keyed `graph.in.tensor` and `graph.out.tensor`."""
-        with np.load(self.path / "golden.npz", allow_pickle=False) as data:
-            return {key: data[key] for key in data.files}
+        return read_npz(self.path / "golden.npz")
 
 
 def layout_spec(layout: Layout) -> LayoutSpec:
@@ -97,6 +99,7 @@ def load_bundle(path: Path, layout: Layout, trusted: dict[str, bytes] | None = N
         ) from error
     signer = _check_signature(path, raw, trusted or {})
     _check_files(path, manifest)
+    _check_values(path, manifest)
     _check_layout(path, manifest, layout)
     return Bundle(path, manifest, hashlib.sha256(raw).hexdigest(), signer)
 
@@ -136,6 +139,29 @@ def _check_files(path: Path, manifest: Manifest) -> None:
                 f"{path}: {name} has sha256 {found[:12]}, the manifest says {asked[:12]}; "
                 "the file is cut or altered, install the bundle again"
             )
+
+
+def _check_values(path: Path, manifest: Manifest) -> None:
+    """What would drive, or never hold, without a word."""
+    wrong = []
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", manifest.name):
+        wrong.append(f'name "{manifest.name}" (letters, digits, ., _ and -)')
+    if list(manifest.skills) != [s for s in SKILLS if s in manifest.skills]:
+        wrong.append(
+            f"skills {list(manifest.skills)} (in the one-hot's order: {', '.join(SKILLS)})"
+        )
+    camera = manifest.camera
+    if not (
+        math.isfinite(camera.fx) and math.isfinite(camera.fy) and min(camera.fx, camera.fy) > 0
+    ):
+        wrong.append(f"camera.fx, fy {camera.fx}, {camera.fy} (px, above 0)")
+    for channel, levels in manifest.surprise.items():
+        if not (
+            0 < levels.event < math.inf and math.isfinite(levels.typical) and levels.frames >= 1
+        ):
+            wrong.append(f"surprise.{channel} {levels} (a level above 0, for 1 frame or more)")
+    if wrong:
+        raise BundleError(f"{path}: {'; '.join(wrong)}; export the bundle again")
 
 
 def _check_layout(path: Path, manifest: Manifest, layout: Layout) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.arrays import read_npz
 from models.errors import ModelError
 from models.layout import IMU_SLICES, OBSERVE_MASKS
 from models.manifest import Manifest
@@ -73,11 +74,7 @@ def load(path: Path, manifest: Manifest) -> list[Observations]:
     files = sorted(path.glob("*.npz")) if path.is_dir() else [path]
     found: list[Observations] = []
     for file in files:
-        try:
-            with np.load(file, allow_pickle=False) as data:
-                found += _sequences(file, {k: data[k] for k in _keys() if k in data.files})
-        except (OSError, ValueError) as error:
-            raise ObservationError(f"{file} is no .npz of observations: {error}") from error
+        found += _sequences(file, read_npz(file, _keys()))
     if not found:
         raise ObservationError(f"{path} holds no .npz; give a folder of recorded observations")
     shapes = (len(manifest.layout.proprio), len(manifest.layout.actions))
@@ -101,10 +98,21 @@ def _sequences(file: Path, arrays: dict[str, npt.NDArray[Any]]) -> list[Observat
             f"{file} has no {', '.join(missing)}; it is no record of observations"
         )
     many = arrays["action"].ndim == 3  # episodes of a training
+    _check_shapes(file, arrays, arrays["action"].shape[: 2 if many else 1])
     count = len(arrays["action"]) if many else 1
     return [
         _sequence({k: v[i] for k, v in arrays.items()} if many else arrays) for i in range(count)
     ]
+
+
+def _check_shapes(file: Path, arrays: dict[str, npt.NDArray[Any]], many: tuple[int, ...]) -> None:
+    ends = {"frame": (FRAME, FRAME, 3), "imu": (IMU_SLICES, 6), "odometry": ()}
+    for key, array in arrays.items():
+        asked = (*many, *ends.get(key, array.shape[-1:]))
+        if array.shape != asked:
+            raise ObservationError(
+                f"{file}: {key} is {array.shape}, beside its actions it would be {asked}; record again"
+            )
 
 
 def _sequence(row: dict[str, Any]) -> Observations:
@@ -162,15 +170,14 @@ class Episode:
 def load_episodes(path: Path, count: int) -> list[Episode]:
     """Up to `count` episodes of a training's .npz files, which hold what the truth was."""
     out: list[Episode] = []
+    keys = [*_keys(), *PEOPLE]
     for file in sorted(path.glob("*.npz")):
-        with np.load(file, allow_pickle=False) as data:
-            keys = [*_keys(), *PEOPLE]
-            missing = [k for k in keys if k not in data.files]
-            if missing:
-                raise ObservationError(
-                    f"{file} has no {', '.join(missing)}; give episodes of a training"
-                )
-            arrays = {k: data[k] for k in keys}
+        arrays = read_npz(file, keys)
+        missing = [k for k in keys if k not in arrays]
+        if missing or arrays["action"].ndim != 3:
+            raise ObservationError(
+                f"{file} has no {', '.join(missing) or 'episodes'}; give episodes of a training"
+            )
         for i in range(min(len(arrays["action"]), count - len(out))):
             row = {k: v[i] if k == "frame" else v[i].astype(np.float32) for k, v in arrays.items()}
             seen = {k: row.pop(k) for k in PEOPLE}

@@ -127,14 +127,14 @@ def inference() -> Iterator[Row]:
 
 def lockstep() -> Iterator[Row]:
     """Wall time of a lockstep run against the time it simulates."""
-    from tools.compose import RunSettings, open_policy, open_world, prepare
+    from tools.compose import RunSettings, load_policy, open_world, prepare
     from tools.lockstep_run import LockstepRun
 
     took = []
     for seed in range(3):
         setup = prepare(RunSettings(seed=seed, lockstep=True))
         world, _ = open_world(setup)
-        policy, _ = open_policy(setup)
+        policy, _ = load_policy(setup)
         took.append(LockstepRun(setup, world, policy).run(10.0).wall_s)
     yield Row("lockstep.10s", float(np.median(took)), "s", "real time", 10.0, 0.2, 3)
 

@@ -34,6 +34,7 @@ from runtime.foresight import Foresight, Search
 from runtime.odometry import WheelGeometry
 from runtime.perception import DRIVE_DELAY_NS, PerceptionConfig
 from runtime.skills import SKILLS
+from runtime.surprise import FLAGS, SURPRISE_CHANNELS
 from runtime.worth import Worth
 from tools.in_force import InForce, in_force
 from tools.runtime_folder import runs_folder
@@ -307,6 +308,20 @@ def check_skill(settings: RunSettings, bundle: Bundle) -> None:
         )
 
 
+def check_alarms(bundle: Bundle) -> None:
+    """Without an alarm level a channel would never hold the robot, whatever it felt.
+
+    Raises:
+        BundleError: a surprise channel has none.
+    """
+    missing = [c for c in SURPRISE_CHANNELS if c not in FLAGS and c not in bundle.manifest.surprise]
+    if missing:
+        raise BundleError(
+            f"{bundle.path}: no alarm level for {', '.join(missing)}: the training that made it was "
+            "not finished; run `companion model train` to its end, or give another bundle"
+        )
+
+
 def check_signer(bundle: Bundle, allow_development_key: bool) -> None:
     """A robot takes no bundle that anybody could have signed."""
     if bundle.signed_by == "development" and not allow_development_key:
@@ -344,9 +359,7 @@ def open_foresight(setup: Setup, world: World) -> Foresight | None:
     """What tries variations of the policy in imagination, where a run asks for it."""
     if setup.settings.foresight < 1 or world.candidates < 2:
         return None
-    policy, _ = open_policy(setup)
-    if policy is None:
-        return None
+    policy, _ = load_policy(setup)
     search = Search(candidates=setup.settings.foresight)
     m = setup.bundle.manifest
     half_view_rad = math.atan(0.5 * m.camera.width / m.camera.fx)
@@ -354,12 +367,21 @@ def open_foresight(setup: Setup, world: World) -> Foresight | None:
     return Foresight(world, policy, setup.body, setup.layout, search, worth, setup.settings.seed)
 
 
+def load_policy(setup: Setup, budget: Budget | None = None) -> tuple[GraphPolicy, Chosen]:
+    """The policy.
+
+    Raises:
+        GraphError: no backend runs it.
+    """
+    chosen = choose(setup, "policy", budget)
+    return GraphPolicy(chosen.session, setup.bundle.manifest.policy_scale), chosen
+
+
 def open_policy(
     setup: Setup, budget: Budget | None = None
 ) -> tuple[GraphPolicy | None, Chosen | None]:
-    """The policy; None keeps motion disarmed (by design, without a policy nothing drives)."""
+    """The policy in real time; None keeps motion disarmed (by design, without it nothing drives)."""
     try:
-        chosen = choose(setup, "policy", budget)
+        return load_policy(setup, budget)
     except GraphError:
         return None, None
-    return GraphPolicy(chosen.session, setup.bundle.manifest.policy_scale), chosen

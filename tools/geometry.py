@@ -59,6 +59,8 @@ Exit codes: 0 all measured, 1 ended early (what was measured is printed and draw
 # stages and about how long each takes, as shares: for the time left
 SHARES = {"episodes": 30.0, "beliefs": 10.0, "rarity": 5.0, "regions": 18.0, "gain": 22.0, "growth": 10.0, "worth": 20.0}  # fmt: skip
 
+PICTURES = (".png", ".svg", ".pdf")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `model geometry`."""
@@ -113,6 +115,8 @@ def main(args: argparse.Namespace) -> int:
         )
     if args.out and not args.out.resolve().parent.is_dir():
         raise ConfigError(f"--out {args.out}: there is no folder {args.out.parent}")
+    if args.out and (args.out.suffix not in PICTURES or args.out.is_dir()):
+        raise ConfigError(f"--out {args.out}: give a file that ends in {', '.join(PICTURES)}")
     bundle = load_bundle(find_bundle(args.bundle), load_body("companion").layout())
     if bundle.manifest.precision != "fp32":
         raise ConfigError(f"{bundle.path} is {bundle.manifest.precision}; give the fp32 bundle it was made of")  # fmt: skip
@@ -126,11 +130,11 @@ def main(args: argparse.Namespace) -> int:
         m.found["complete"] = False
         print("geometry: ended by Ctrl-C; what was measured follows", file=sys.stderr)
     m.found["seconds"] = round(left.seconds, 1)
+    print(json.dumps(m.found) if args.json else table(m.found))
     if args.out:
         from tools.geometry_picture import draw
 
         draw(m, args.out)
-    print(json.dumps(m.found) if args.json else table(m.found))
     return 0 if m.found["complete"] else 1
 
 

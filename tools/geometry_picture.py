@@ -35,9 +35,12 @@ def draw(m: Measured, out: Path) -> None:
     figure.suptitle(f"Geometry of {name}: {m.found.get('episodes', 0)} episodes, {m.found.get('moments', 0)} moments")  # fmt: skip
     figure.tight_layout()
     work = out.with_name(f".{out.name}.part")
-    figure.savefig(work, dpi=90, format=out.suffix.lstrip(".") or "png")
-    pyplot.close(figure)
-    work.replace(out)
+    try:
+        figure.savefig(work, dpi=90, format=out.suffix.lstrip("."))
+        work.replace(out)
+    finally:
+        pyplot.close(figure)
+        work.unlink(missing_ok=True)
 
 
 def _rarity(axis: Any, m: Measured) -> None:

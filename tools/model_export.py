@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from models.bundle import BUNDLES, find_bundle, load_bundle
 from models.observations import load
 from runtime.body import load_body
@@ -61,9 +63,12 @@ def main(args: argparse.Namespace) -> int:
         raise ConfigError("--calibration and --seeds are two sources of the same; give one")
     layout = load_body("companion").layout()
     bundle = load_bundle(find_bundle(args.bundle), layout)
-    if args.out.exists() and (BUNDLES in args.out.resolve().parents or not _is_bundle(args.out)):
+    if not args.out.resolve().parent.is_dir():
+        raise ConfigError(f"--out {args.out}: there is no folder {args.out.parent}; make it first")
+    if args.out.exists() and (BUNDLES in args.out.resolve().parents or not _is_variant(args.out)):
         raise ConfigError(
-            f"--out {args.out} is there and would be replaced; give another directory"
+            f"--out {args.out} is there and would be replaced, and it is no fp16 or int8 copy; "
+            "give another directory"
         )
     recorded = load(args.calibration, bundle.manifest) if args.calibration else []
     if args.seeds:
@@ -89,8 +94,13 @@ def main(args: argparse.Namespace) -> int:
     return 0 if found["ok"] else 3
 
 
-def _is_bundle(path: Path) -> bool:
-    return path.is_dir() and (path / "manifest.toml").is_file()
+def _is_variant(path: Path) -> bool:
+    """Whether it is a copy in reduced precision, which can be made again; an fp32 bundle cannot."""
+    try:
+        fields = msgspec.toml.decode((path / "manifest.toml").read_bytes())
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return isinstance(fields, dict) and fields.get("precision") in LIMIT
 
 
 def _bytes(path: Path) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from models.observations import PEOPLE, Episode, Observations
 from models.world import World
-from tools.compose import RunSettings, open_policy, open_world, prepare
+from tools.compose import RunSettings, load_policy, open_world, prepare
 from tools.lockstep_run import LockstepRun, Overrides
 from tools.train.collect import RecordingWorld, scenario_for
 from tools.train.labels import Labeller
@@ -30,7 +30,7 @@ def episode(bundle: str, seed: int, duration_s: float) -> Episode:
     """One episode; the bundle's own policy drives."""
     setup = prepare(RunSettings(bundle=bundle, seed=seed, lockstep=True))
     inner, _ = open_world(setup)
-    policy, _ = open_policy(setup)
+    policy, _ = load_policy(setup)
     world = RecordingWorld(setup.bundle.manifest.belief, inner)
     labels: list[dict[str, Any]] = []
     look = Labeller()

@@ -15,7 +15,7 @@ from runtime.camera import VideoCamera
 from runtime.errors import ConfigError
 from runtime.log import Arrays
 from runtime.process import USAGE
-from tools.compose import Setup, open_policy, open_world, prepare
+from tools.compose import Setup, check_alarms, load_policy, open_world, prepare
 from tools.report import RunFacts, build_report, story, write_json
 from tools.report_html import write_html
 from tools.run_log import log_path, parts
@@ -35,6 +35,7 @@ def main(args: argparse.Namespace) -> int:
     if settings.lockstep and settings.duration_s <= 0:
         settings = replace(settings, duration_s=LOCKSTEP_S)
     setup = prepare(settings)
+    check_alarms(setup.bundle)
     if settings.lockstep:
         setup = check(setup)
         return _lockstep(setup)
@@ -55,7 +56,7 @@ def _lockstep(setup: Setup) -> int:
 
     video = None if setup.has_body else VideoCamera(Path(setup.settings.camera))
     world, chosen = open_world(setup)
-    policy, drives = open_policy(setup)
+    policy, drives = load_policy(setup)
     run = LockstepRun(setup, world, policy, Overrides(video=video))
     make_folder(setup.folder)
     sinks: list[Sink] = []
@@ -66,7 +67,7 @@ def _lockstep(setup: Setup) -> int:
         rows = [row for row in setup.table.values() if row.log_every]
         sinks.append(McapSink(path, rows, setup.metadata()))
     result = run.run(setup.settings.duration_s, sinks)
-    chosen += [drives] if drives else []
+    chosen.append(drives)
     facts = RunFacts(
         backends={c.graph: c.backend for c in chosen},
         degraded=[c.degraded for c in chosen if c.degraded],

@@ -11,11 +11,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from models.backend import select
 from models.backends import loaders
 from models.bundle import BUNDLES, find_bundle, load_bundle
-from models.errors import BundleError, GraphError
+from models.errors import BundleError, GraphError, ModelError
 from models.layout import GOAL_SIZE
 from models.manifest import GRAPHS
 from models.policy import GraphPolicy
 from runtime.body import load_body
+from tools.compose import check_alarms
 from tools.train.signing import resign
 
 NAME = "companion-follow"
@@ -108,6 +109,57 @@ def test_a_bundle_that_does_not_say_what_its_policys_action_means_is_refused(
     resign(bundle, lambda fields: fields.pop("policy_scale"))
     with pytest.raises(BundleError, match="policy_scale"):
         load_bundle(bundle, layout)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda f: f.update(name="../evil"), "name"),
+        (lambda f: f.update(skills=f["skills"][::-1]), "skills"),
+        (lambda f: f["camera"].update(fx=0.0), "camera"),
+        (lambda f: f["camera"].update(fy=float("nan")), "camera"),
+        (lambda f: f["surprise"]["drive"].update(event=float("nan")), "surprise.drive"),
+        (lambda f: f["surprise"]["drive"].update(frames=0), "surprise.drive"),
+    ],
+)
+def test_values_that_would_drive_or_never_hold_without_a_word_are_refused(
+    bundle: Path, layout, change, said: str
+) -> None:
+    resign(bundle, change)
+    with pytest.raises(BundleError, match=said):
+        load_bundle(bundle, layout)
+
+
+def test_a_bundle_without_alarm_levels_does_not_run(bundle: Path, layout) -> None:
+    check_alarms(load_bundle(bundle, layout))
+    resign(bundle, lambda fields: fields["surprise"].pop("vibration"))
+    with pytest.raises(BundleError, match="vibration"):
+        check_alarms(load_bundle(bundle, layout))
+
+
+def test_a_full_disk_leaves_the_old_manifest_with_its_signature(
+    bundle: Path, layout, monkeypatch
+) -> None:
+    write = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        if path.name == ".manifest.toml":
+            write(path, data[:100])
+            raise OSError(28, "No space left on device")
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        resign(bundle, lambda fields: fields.update(version="new"))
+    assert load_bundle(bundle, layout).manifest.version != "new"
+    assert not list(bundle.glob(".manifest*"))
+
+
+def test_golden_vectors_that_cannot_be_read_are_named(bundle: Path, layout) -> None:
+    loaded = load_bundle(bundle, layout)
+    (bundle / "golden.npz").write_bytes((bundle / "golden.npz").read_bytes()[:500])
+    with pytest.raises(ModelError, match=r"golden\.npz"):
+        loaded.golden()
 
 
 def test_the_policys_full_action_means_what_the_manifest_says(layout) -> None:

@@ -1,6 +1,7 @@
 """fp16 and int8 copies: smaller, within their own tolerances, and one class per group on."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,9 @@ from models.backend import select  # noqa: E402
 from models.backend_onnxruntime import OnnxRuntimeSession  # noqa: E402
 from models.backends import loaders  # noqa: E402
 from models.bundle import Bundle, load_bundle  # noqa: E402
-from models.errors import BundleError  # noqa: E402
+from models.errors import BundleError, ModelError  # noqa: E402
 from models.manifest import GRAPHS  # noqa: E402
-from models.observations import ObservationError, load, smooth  # noqa: E402
+from models.observations import ObservationError, load, load_episodes, smooth  # noqa: E402
 from models.reduce import classes_on, to_fp16  # noqa: E402
 from models.variant import rounded_up, write_variant  # noqa: E402
 from models.weights import read_networks  # noqa: E402
@@ -149,6 +150,15 @@ def test_recorded_observations_read_back_and_strangers_are_refused(bundle, tmp_p
     np.savez(tmp_path / "b.npz", frame=sequence.frame)
     with pytest.raises(ObservationError, match=r"b.npz has no imu, proprio"):
         load(tmp_path, bundle.manifest)
+    for data in (b"", b"junk", (tmp_path / "a.npz").read_bytes()[:3000]):
+        (tmp_path / "b.npz").write_bytes(data)
+        with pytest.raises(ModelError, match=r"b.npz is no .npz"):
+            load(tmp_path, bundle.manifest)
+        with pytest.raises(ModelError, match=r"a.npz has no person_xy|b.npz is no"):
+            load_episodes(tmp_path, 5)
+    replace(sequence, imu=sequence.imu[:3]).save(tmp_path / "b.npz")
+    with pytest.raises(ObservationError, match=r"b.npz: imu is \(3, 5, 6\)"):
+        load(tmp_path, bundle.manifest)
     with pytest.raises(ObservationError, match=r"holds no .npz"):
         load(tmp_path / "nowhere", bundle.manifest) if (tmp_path / "nowhere").mkdir() is None else None  # fmt: skip
 
@@ -165,5 +175,7 @@ def test_the_command_writes_a_variant_and_replaces_no_strangers_folder(bundle, t
     assert code in (0, 3) and load_bundle(out, tiny.LAYOUT).manifest.precision == "fp16"
     assert '"drift_limit"' in capsys.readouterr().out
     (tmp_path / "mine").mkdir()
-    assert companion.main([*argv, "--out", str(tmp_path / "mine")]) == 2
-    assert "would be replaced" in capsys.readouterr().err
+    for taken in (tmp_path / "mine", bundle.path):
+        assert companion.main([*argv, "--out", str(taken)]) == 2
+        assert "would be replaced" in capsys.readouterr().err
+    assert load_bundle(bundle.path, tiny.LAYOUT).manifest.precision == "fp32"

@@ -1,6 +1,8 @@
 """Evaluation's own arithmetic: figures, intervals, resuming, and levels of alarm."""
 
+import argparse
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,12 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from models.bundle import find_bundle, load_bundle
+from models.bundle import BUNDLES, find_bundle, load_bundle
 from models.manifest import Threshold
 from runtime.body import load_body
 from runtime.surprise import SURPRISE_CHANNELS
 from tools import played
+from tools.evaluate import command
 from tools.evaluate import jobs as jobs_module
 from tools.evaluate.command import flat, played_sha, seed_range, table
 from tools.evaluate.episodes import Episode
@@ -205,7 +208,7 @@ def test_rows_are_kept_and_not_run_again(tmp_path: Path, monkeypatch) -> None:
         ran.append(job.key)
         if len(ran) == 3:
             raise KeyboardInterrupt
-        return {"key": job.key, "part": job.part, "seed": job.episode.seed}
+        return {"key": job.key, **row(job.part, job.episode.seed)}
 
     monkeypatch.setattr(jobs_module, "run_job", run_job)
     pool: Any = Here()
@@ -219,6 +222,32 @@ def test_rows_are_kept_and_not_run_again(tmp_path: Path, monkeypatch) -> None:
     assert sorted(r["seed"] for r in rows) == [0, 1, 2, 3]
     assert len(ran) == 5, "two of the four were there"
     assert len(read_rows(tmp_path / "rows.jsonl")) == 4
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"null", b"[]", b"{}", b"5", b'{"key": []}', b'{"key": "k"}', b"\xff\x00", b"[" * 200_000],
+)
+def test_a_line_that_is_no_row_is_left_out(tmp_path: Path, line: bytes) -> None:
+    good = {"key": "g", **row("ablation", 3)}
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(line + b"\n" + json.dumps(good).encode() + b"\n")
+    assert read_rows(file) == {"g": good}
+
+
+def test_only_a_whole_measurement_is_written_into_a_bundle(tmp_path, monkeypatch, capsys) -> None:
+    bundle = tmp_path / "companion-follow"
+    shutil.copytree(BUNDLES / "companion-follow", bundle)
+    before = (bundle / "manifest.toml").read_bytes()
+    monkeypatch.setattr(command, "run_all", lambda jobs, *_: [row("ablation", 1)])
+    parser = argparse.ArgumentParser(description="")
+    command.add_arguments(parser)
+    args = parser.parse_args(
+        f"--bundle {bundle} --seeds 2 --only ablation --write --work {tmp_path}".split()
+    )
+    assert command.evaluate(args) == 130
+    assert "keeps its figures" in capsys.readouterr().err
+    assert (bundle / "manifest.toml").read_bytes() == before
 
 
 def test_every_part_has_jobs_and_seeds_stay_apart_from_training() -> None:
@@ -248,6 +277,12 @@ def test_rows_of_other_graphs_levels_or_code_are_not_taken(monkeypatch, tmp_path
 def test_seeds_are_a_count_or_a_range() -> None:
     assert list(seed_range("7:9")) == [7, 8]
     assert len(seed_range("3")) == 3
+
+
+@pytest.mark.parametrize("text", ["-5:-3", "9" * 20, "0:9999999999", "5:2", "x"])
+def test_seeds_that_cannot_be_are_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        seed_range(text)
 
 
 def test_metrics_of_a_manifest_are_flat_numbers() -> None:

@@ -1,5 +1,6 @@
 """Bad input: exit 1 or 2, one sentence that says what to do, no traceback, nothing half-written."""
 
+import hashlib
 import os
 import pty
 import shutil
@@ -22,6 +23,7 @@ from tools import start_checks
 from tools.companion import main
 from tools.compose import DEFAULT_BUNDLE, RunSettings, prepare
 from tools.runtime_folder import RuntimeFolder
+from tools.train.signing import resign
 
 
 @pytest.fixture
@@ -70,6 +72,14 @@ def test_truncated_bundle(refused, bundle, name: str, keep: float) -> None:
     data = file.read_bytes()
     file.write_bytes(data[: int(len(data) * keep)])
     assert str(bundle) in refused("--bundle", str(bundle), code=1)
+
+
+def test_a_policy_that_cannot_run_drives_nothing_in_lockstep(refused, bundle) -> None:
+    graph = bundle / "policy.onnx"
+    graph.write_bytes(graph.read_bytes()[:1000])
+    sha = hashlib.sha256(graph.read_bytes()).hexdigest()
+    resign(bundle, lambda fields: fields["sha256"].update({"policy.onnx": sha}))
+    assert "policy" in refused("--bundle", str(bundle), "--lockstep", code=1)
 
 
 def test_manifest_that_is_no_text(refused, bundle) -> None:

@@ -15,7 +15,7 @@ from models.bundle import Bundle, find_bundle, load_bundle
 from runtime.body import load_body
 from runtime.errors import ConfigError
 from tools.arguments import count
-from tools.compose import DEFAULT_BUNDLE
+from tools.compose import DEFAULT_BUNDLE, check_alarms
 from tools.evaluate.jobs import FRESH_SEED, PARTS, jobs_of, run_all
 from tools.evaluate.summary import summary
 from tools.played import code_sha
@@ -29,6 +29,9 @@ events), quiet (an hour of following: holds), planning (candidates imagined per 
 in --work as they come: the same command goes on where it was stopped, and Ctrl-C prints what was
 measured. Rows of other graphs, levels or code than today's are not taken."""
 
+SEEDS = 2**31
+MOST_SEEDS = 100_000
+
 
 def seed_range(text: str) -> range:
     """`N` fresh seeds, or `A:B`, B not included."""
@@ -39,6 +42,10 @@ def seed_range(text: str) -> range:
         raise argparse.ArgumentTypeError(f"{text} is neither a count nor A:B") from None
     if not found:
         raise argparse.ArgumentTypeError(f"{text} holds no seed; give a count or A:B with A < B")
+    if found.start < 0 or found.stop > SEEDS or found.stop - found.start > MOST_SEEDS:
+        raise argparse.ArgumentTypeError(
+            f"{text}: seeds are 0 to {SEEDS - 1}, and at most {MOST_SEEDS} of them at once"
+        )
     return found
 
 
@@ -71,6 +78,7 @@ def evaluate(args: argparse.Namespace) -> int:
     """Exit 0 however well it did, the figures say it; 130 after Ctrl-C."""
     path = find_bundle(args.bundle)
     bundle = load_bundle(path, load_body("companion").layout())
+    check_alarms(bundle)
     folder = args.work / f"{bundle.manifest.name}-{played_sha(bundle)[:12]}"
     jobs = jobs_of(str(path), args.seeds, args.only)
     try:
@@ -82,14 +90,21 @@ def evaluate(args: argparse.Namespace) -> int:
     if not rows:
         return 130
     found = {"bundle": bundle.manifest.name, **summary(rows, bundle.manifest.surprise)}
-    pictures = _draw(found, rows, bundle, folder)
-    if args.write:
+    complete = len(rows) == len(jobs)
+    try:
+        pictures = _draw(found, rows, bundle, folder)
+    except OSError as error:
+        _say(f"no picture: {folder} cannot be written ({error.strerror})")
+        pictures = []
+    if args.write and complete:
         _write(path, found)
+    elif args.write:
+        _say(f"{path} keeps its figures: only whole measurements are written into it")
     if args.json:
         print(json.dumps(found))
     else:
         print("\n".join(table(found) + [f"picture: {p}" for p in pictures]))
-    return 0 if len(rows) == len(jobs) else 130
+    return 0 if complete else 130
 
 
 def played_sha(bundle: Bundle) -> str:

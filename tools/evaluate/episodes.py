@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from models.backend import Session
 from models.world import World
-from tools.compose import RunSettings, Setup, open_policy, open_world, prepare
+from tools.compose import RunSettings, Setup, load_policy, open_world, prepare
 from tools.evaluate.context import Context
 from tools.evaluate.open_loop import open_loop
 from tools.lockstep_run import LockstepRun, Overrides
@@ -142,7 +142,7 @@ def run_episode(episode: Episode) -> dict[str, Any]:
     """Run it; a row of plain numbers."""
     setup = prepare(settings_of(episode))
     world = _world(setup, episode.kind)
-    policy: Any = ExpertPolicy() if episode.kind == "expert" else open_policy(setup)[0]
+    policy: Any = ExpertPolicy() if episode.kind == "expert" else load_policy(setup)[0]
     context = Context() if episode.context else None
 
     def rendered(twin: Twin) -> None:

@@ -18,6 +18,7 @@ FRESH_SEED = 12_000_000  # 11,000,000 on were bundle 6's, and have been looked a
 QUIET_SEED = 2_000_000  # training's own: thresholds are set there
 EVENT_SHARE = 0.3  # of the seeds: episodes per kind of event
 PLANNED = (1, 8, 32, 128)
+ROW = {"part", "event", "seed", "skill", "scenario", "kind", "foresight"}  # of every row
 OTHERS = ("approach", "look_at", "search", "go_to")
 
 
@@ -114,14 +115,15 @@ def run_all(
 
 
 def read_rows(file: Path) -> dict[str, dict[str, Any]]:
-    """Rows by key; a last line cut short by a full disk or a kill is left out."""
+    """Rows by key; what is no row is left out: a line cut short by a full disk or a kill, or edited."""
     rows: dict[str, dict[str, Any]] = {}
     if not file.is_file():
         return rows
-    for line in file.read_text().splitlines():
+    for line in file.read_text(errors="replace").splitlines():
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             continue
-        rows[row["key"]] = row
+        if isinstance(row, dict) and isinstance(row.get("key"), str) and row.keys() >= ROW:
+            rows[row["key"]] = row
     return rows

@@ -26,6 +26,16 @@ def _pyplot() -> Any:
     return pyplot
 
 
+def _save(figure: Any, file: Path) -> None:
+    """Whole or not at all."""
+    work = file.with_name(f".{file.name}.part")
+    try:
+        figure.savefig(work, dpi=90, format="png")
+        work.replace(file)
+    finally:
+        work.unlink(missing_ok=True)
+
+
 def draw(found: dict[str, Any], file: Path) -> None:
     """Open loop against its baselines, skills, surprise, and planning against candidates."""
     pyplot = _pyplot()
@@ -38,7 +48,7 @@ def draw(found: dict[str, Any], file: Path) -> None:
     _planning(axes[1, 2], found)
     figure.suptitle(f"{found['bundle']}: {found['episodes']} episodes on {found['seeds']} seeds")
     figure.tight_layout()
-    figure.savefig(file, dpi=90)
+    _save(figure, file)
     pyplot.close(figure)
 
 
@@ -133,5 +143,5 @@ def draw_surprise(rows: Rows, thresholds: dict[str, Threshold], file: Path) -> N
     axes.flat[-1].set_axis_off()
     axes.flat[-1].legend(*axes.flat[0].get_legend_handles_labels(), loc="center", title="dashed: alarm level")  # fmt: skip
     figure.tight_layout()
-    figure.savefig(file, dpi=90)
+    _save(figure, file)
     pyplot.close(figure)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from models.manifest import Threshold
 from models.world import World
 from runtime.surprise import FLAGS, SURPRISE_CHANNELS, SurpriseMonitor, Usual
-from tools.compose import open_policy, open_world, prepare
+from tools.compose import load_policy, open_world, prepare
 from tools.evaluate.episodes import Episode, scene, settings_of
 from tools.lockstep_run import LockstepRun, Overrides
 
@@ -68,7 +68,7 @@ def run_event(episode: Episode, event: str) -> dict[str, Any]:
             twin.faults.end(event)
 
     run = LockstepRun(
-        setup, world, open_policy(setup)[0], Overrides(scenario=scene(episode), on_render=rendered)
+        setup, world, load_policy(setup)[0], Overrides(scenario=scene(episode), on_render=rendered)
     )
     result = run.run(EVENT_S)
     records = result.records["surprise"]

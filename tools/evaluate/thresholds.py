@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from models.manifest import Threshold
 from runtime.surprise import FLAGS, FRAMES, SURPRISE_CHANNELS
-from tools.compose import open_policy, open_world, prepare
+from tools.compose import load_policy, open_world, prepare
 from tools.evaluate.episodes import Episode, scene, settings_of
 from tools.evaluate.surprise import told
 from tools.lockstep_run import LockstepRun, Overrides
@@ -46,7 +46,7 @@ def quiet_values(episode: Episode) -> list[list[float]]:
             touches.append(twin.now_ns)
 
     run = LockstepRun(
-        setup, open_world(setup)[0], open_policy(setup)[0],
+        setup, open_world(setup)[0], load_policy(setup)[0],
         Overrides(scenario=scene(episode), on_render=rendered),
     )  # fmt: skip
     records = run.run(episode.duration_s or 20.0).records["surprise"]

@@ -29,7 +29,12 @@ def resign(bundle: Path, change: Callable[[dict[str, Any]], None]) -> None:
     fields = msgspec.toml.decode(file.read_bytes())
     change(fields)
     raw = tomli_w.dumps(fields).encode()
-    for name, data in (("manifest.sig", development_key().sign(raw)), ("manifest.toml", raw)):
-        work = bundle / f".{name}"
-        work.write_bytes(data)
-        work.replace(bundle / name)
+    parts = {"manifest.sig": development_key().sign(raw), "manifest.toml": raw}
+    try:
+        for name, data in parts.items():
+            (bundle / f".{name}").write_bytes(data)
+        for name in parts:  # both are written by now: a full disk leaves the old pair
+            (bundle / f".{name}").replace(bundle / name)
+    finally:
+        for name in parts:
+            (bundle / f".{name}").unlink(missing_ok=True)
