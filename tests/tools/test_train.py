@@ -32,7 +32,11 @@ def settings(work: Path, out: Path) -> TrainSettings:
     )  # fmt: skip
 
 
-def test_a_training_from_nothing_and_again_from_where_it_was(tmp_path: Path) -> None:
+def stopped(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_training_from_nothing_and_again_from_where_it_was(tmp_path: Path, monkeypatch) -> None:
     said: list[str] = []
     out = train(settings(tmp_path / "work", tmp_path / "small"), said.append)
     bundle = load_bundle(out, LAYOUT)
@@ -53,25 +57,13 @@ def test_a_training_from_nothing_and_again_from_where_it_was(tmp_path: Path) -> 
     first, second = (load_bundle(p, LAYOUT).manifest for p in (out, again))
     assert first.sha256["policy.onnx"] == second.sha256["policy.onnx"], "no stage ran twice"
     assert first.training.data_sha256 == second.training.data_sha256
-
-
-def test_a_stop_in_the_last_stage_leaves_the_bundle_that_was_there(
-    tmp_path: Path, monkeypatch
-) -> None:
-    out = tmp_path / "small"
-    train(settings(tmp_path / "work", out), lambda _: None)
     before = (out / "manifest.toml").read_bytes()
-
-    def stopped(*_: object) -> None:
-        raise KeyboardInterrupt
-
     monkeypatch.setattr(pipeline, "measure", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        train(settings(tmp_path / "work", out), lambda _: None)
+    for folder in ("small", "new"):  # a stop in the last stage leaves what was there
+        with pytest.raises(KeyboardInterrupt):
+            train(settings(tmp_path / "work", tmp_path / folder), said.append)
     assert (out / "manifest.toml").read_bytes() == before
-    with pytest.raises(KeyboardInterrupt):
-        train(settings(tmp_path / "work", tmp_path / "new"), lambda _: None)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["small", "work"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["again", "small", "work"]
 
 
 def test_a_folder_of_other_things_is_refused_before_anything_starts(tmp_path: Path) -> None:
