@@ -10,6 +10,8 @@ import hashlib
 import os
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +25,7 @@ import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from torch import Tensor, nn
 
+from models.errors import ModelError
 from models.layout import GOAL_SIZE, IMU_SLICES
 from models.manifest import GraphSpec, Manifest, TensorSpec
 from models.networks import SINCE, Policy, Stats, WorldModel, divergence
@@ -257,6 +260,52 @@ def tensor_specs(graph: Graph, golden: dict[str, np.ndarray[Any, Any]], file: st
     return GraphSpec(file=file, inputs=specs("in."), outputs=specs("out."), tolerance=TOLERANCE)
 
 
+def check_place(folder: Path) -> None:
+    """See that a bundle may be written as this folder: all that is in it will be replaced.
+
+    Raises:
+        ModelError: it is there and no bundle, or cannot be made.
+    """
+    if folder.is_dir():
+        if any(folder.iterdir()) and not (folder / "manifest.toml").is_file():
+            raise ModelError(
+                f"{folder} holds other things than a bundle (it has no manifest.toml), and a bundle "
+                "written there would replace them; name a new folder, or an old bundle"
+            )
+    elif folder.exists():
+        raise ModelError(f"{folder} is a file, and a bundle is a folder; name a new folder")
+    above = next(p for p in folder.resolve().parents if p.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise ModelError(
+            f"{folder} cannot be made: {above} is no folder that you may write to; name another place"
+        )
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """A hidden folder to fill, put in the place of `folder` once that is done; else it goes again.
+
+    Raises:
+        ModelError: `check_place`.
+    """
+    check_place(folder)
+    folder = folder.resolve()  # a link stays one
+    work = folder.with_name(f".{folder.name}.{os.getpid()}")
+    before = folder.with_name(f"{work.name}.before")
+    try:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        yield work
+        if folder.exists():
+            folder.rename(before)
+        work.rename(folder)
+    finally:
+        if before.exists() and not folder.exists():
+            before.rename(folder)
+        shutil.rmtree(before, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
+
+
 def write_bundle(
     folder: Path,
     world: WorldModel,
@@ -276,10 +325,23 @@ def write_bundle(
         beliefs: (M, B) beliefs from data, for the golden vectors.
         manifest: the manifest's fields but graphs, sha256, opset and ir_version.
         key: signs manifest.toml.
+
+    Raises:
+        ModelError: `check_place`.
     """
-    work = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
+    with replacing(folder) as work:
+        _fill(work, world, policy, on_rate, beliefs, manifest, key)
+
+
+def _fill(
+    work: Path,
+    world: WorldModel,
+    policy: Policy,
+    on_rate: Tensor,
+    beliefs: Tensor,
+    manifest: dict[str, Any],
+    key: Ed25519PrivateKey,
+) -> None:
     golden: dict[str, np.ndarray[Any, Any]] = {}
     specs: dict[str, GraphSpec] = {}
     for seed, (name, graph) in enumerate(
@@ -297,5 +359,3 @@ def write_bundle(
     raw = tomli_w.dumps(msgspec.to_builtins(full)).encode()
     (work / "manifest.toml").write_bytes(raw)
     (work / "manifest.sig").write_bytes(key.sign(raw))
-    shutil.rmtree(folder, ignore_errors=True)
-    work.rename(folder)

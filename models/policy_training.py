@@ -11,7 +11,7 @@ from models.batch import Batch
 from models.mirror import Mirror
 from models.networks import Policy, WorldModel
 from models.policy_losses import policy_loss
-from models.training import Episodes, filtered
+from models.training import Episodes, drawn_from, filtered
 
 # Share of the core's numbers that an update does without (dropout: Srivastava et al. 2014): there are
 # few rooms, and a policy that knew them by heart had a tenth more error in others.
@@ -29,7 +29,7 @@ class PolicyTrainer:
     def __init__(self, world: WorldModel, policy: Policy, seed: int = 0) -> None:
         self.world, self.policy = world.eval(), policy
         self._parts: list[Batch] = []
-        self._generator = torch.Generator().manual_seed(seed)
+        self._seed = seed
 
     def add(self, episodes: Episodes, mirror: Mirror | None = None, at_once: int = 20) -> None:
         """Filter all episodes and keep beliefs, ticks and goals; with a mirror, their mirror images."""
@@ -51,8 +51,21 @@ class PolicyTrainer:
         report: Callable[[int, dict[str, float]], None],
         batch: int = 1024,
         rate: float = 1e-3,
+        round_number: int = 0,
     ) -> None:
-        """Train the policy on all that was added."""
+        """Train the policy on all that was added; every round draws numbers of its own."""
+        seed = self._seed * 1000 + round_number
+        with drawn_from(seed):  # of dropout
+            self._train(updates, report, batch, rate, torch.Generator().manual_seed(seed))
+
+    def _train(
+        self,
+        updates: int,
+        report: Callable[[int, dict[str, float]], None],
+        batch: int,
+        rate: float,
+        g: torch.Generator,
+    ) -> None:
         data = {k: torch.cat([p[k] for p in self._parts]) for k in self._parts[0]}
         count = len(data["belief"])
         optimiser = torch.optim.Adam(self.policy.parameters(), lr=rate, eps=1e-5)
@@ -61,12 +74,12 @@ class PolicyTrainer:
         for update in range(1, updates + 1):
             for group in optimiser.param_groups:
                 group["lr"] = rate * (1 - 0.98 * update / updates)
-            index = torch.randint(0, count, (batch,), generator=self._generator)
+            index = torch.randint(0, count, (batch,), generator=g)
             picked = {k: v[index][:, None].float() for k, v in data.items()}
             picked["mask"] = torch.ones(batch, 3)
             core, slots = picked["belief"].tensor_split([self.world.s.core], -1)
             belief = torch.cat([F.dropout(core, DROPPED), slots], -1)
-            loss = policy_loss(self.policy, belief, picked, self._generator)
+            loss = policy_loss(self.policy, belief, picked, g)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()

@@ -12,7 +12,8 @@ An episode file (.npz) holds, for E episodes of T frames (20 Hz), S learned skil
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from torch import nn
 
 from models.batch import Batch
 from models.errors import ModelError
+from models.kept import arrays, fill, load, reading, save
 from models.losses import (
     Weights,
     decoder_loss,
@@ -72,13 +74,34 @@ class Schedule:
         return self.rate * ramp * fall
 
 
+@contextmanager
+def drawn_from(seed: int) -> Iterator[None]:
+    """Torch's global generator, which beliefs are sampled from, as if the process began here.
+
+    Else what a stage draws would depend on the stages that this process ran before it.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
 class Episodes:
     """Recorded episodes in memory; frames stay bytes."""
 
     def __init__(self, files: list[Path]) -> None:
+        """Read them.
+
+        Raises:
+            ModelError: a file is cut, or there is none.
+        """
+        if not files:
+            raise ModelError(
+                "no episode came out whole; ask for more of them, or give another --seed, "
+                "and another --work"
+            )
         parts: dict[str, list[npt.NDArray[Any]]] = {}
         for file in files:
-            with np.load(file, allow_pickle=False) as data:
+            with arrays(file) as data:
                 for key in data.files:
                     parts.setdefault(key, []).append(data[key])
         self.data: Batch = {}
@@ -157,14 +180,17 @@ class Trainer:
                 total[key] = total.get(key, 0.0) + value
             count += 1
             if self.update % every == 0 or self.update == until:
+                self.save(checkpoint)  # first: a report may be stopped while it draws
                 report(self.update, {k: v / count for k, v in total.items()})
                 total, count = {}, 0
-                self.save(checkpoint)
 
     def save(self, file: Path) -> None:
-        """Write a checkpoint beside its place and rename it there."""
-        work = file.with_suffix(".part")
-        torch.save(
+        """Write a checkpoint.
+
+        Raises:
+            ModelError: it cannot be written.
+        """
+        save(
             {
                 "world": self.world.state_dict(),
                 "policy": self.policy.state_dict(),
@@ -174,30 +200,24 @@ class Trainer:
                 "update": self.update,
                 "sizes": asdict(self.sizes),
             },
-            work,
+            file,
         )
-        work.replace(file)
 
     def load(self, file: Path) -> None:
         """Resume from a checkpoint.
 
         Raises:
-            ModelError: the networks were others when it was written.
+            ModelError: it is cut, or the networks were others when it was written.
         """
-        state = torch.load(file, weights_only=True)
-        try:
-            self.world.load_state_dict(state["world"])
-            self.policy.load_state_dict(state["policy"])
-        except RuntimeError as error:
-            raise ModelError(
-                f"{file} holds networks of another version than this one trains; "
-                "give another --work, or go on with the version that began it"
-            ) from error
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"])
-        if "random" in state:
-            torch.set_rng_state(state["random"])
-        self.update = state["update"]
+        state = load(file)
+        fill(file, self.world, state.get("world") if isinstance(state, dict) else None)
+        fill(file, self.policy, state.get("policy"))
+        with reading(file):
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.generator.set_state(state["generator"])
+            if "random" in state:
+                torch.set_rng_state(state["random"])
+            self.update = state["update"]
 
 
 def filtered(world: WorldModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -235,18 +255,19 @@ def train_decoder(
     optimiser = torch.optim.Adam(parameters, lr=schedule.rate, eps=1e-5)
     g = torch.Generator().manual_seed(schedule.seed)
     total = 0.0
-    for update in range(1, schedule.updates + 1):
-        for group in optimiser.param_groups:
-            group["lr"] = schedule.rate_at(update)
-        loss = decoder_loss(world, episodes.batch(schedule, g), senses, g)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, schedule.clip)
-        optimiser.step()
-        total += float(loss.detach())
-        if update % 100 == 0 or update == schedule.updates:
-            report(update, {"decoder": total / (100 if update % 100 == 0 else update % 100)})
-            total = 0.0
+    with drawn_from(schedule.seed):
+        for update in range(1, schedule.updates + 1):
+            for group in optimiser.param_groups:
+                group["lr"] = schedule.rate_at(update)
+            loss = decoder_loss(world, episodes.batch(schedule, g), senses, g)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, schedule.clip)
+            optimiser.step()
+            total += float(loss.detach())
+            if update % 100 == 0 or update == schedule.updates:
+                report(update, {"decoder": total / (100 if update % 100 == 0 else update % 100)})
+                total = 0.0
 
 
 def fit_spread(
@@ -261,9 +282,9 @@ def fit_spread(
     g = torch.Generator().manual_seed(schedule.seed + 1)
     steps, start, samples = SPREAD_STEPS, min(schedule.length - SPREAD_STEPS - 1, 18), 8
     apart, spread, said = [], [], []
-    for _ in range(batches):
+    for number in range(batches):
         batch = episodes.batch(replace(schedule, frame_dropout=0, senses_dropout=0), g)
-        with torch.no_grad():
+        with torch.no_grad(), drawn_from(schedule.seed + 1 + number):
             embeds, _ = embed(world, batch, frames_of(batch))
             u = unroll(world, embeds, batch["action"], mode=True)
             rolled = roll(world, u, batch, senses, start, steps, samples).beliefs
@@ -276,6 +297,8 @@ def fit_spread(
         apart.append(((out[..., 1:3].mean(0) - truth) ** 2).sum(-1)[seen])
         spread.append((out[..., 1:3].var(0).sum(-1) / 2)[seen])
         said.append(out[..., 3].clamp(-4, 2)[:, seen])
+    if sum(len(part) for part in apart) < 2:
+        return 1.0, 0.0  # nobody was seen: nothing to put right
     slope, shift = even_spread(torch.cat(apart), torch.cat(spread), torch.cat(said, 1))
     with torch.no_grad():
         say = world.people.say

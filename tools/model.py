@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from models.bundle import BUNDLES, load_bundle
@@ -16,13 +17,38 @@ from runtime.errors import ConfigError
 from tools.arguments import count, counts
 from tools.compose import DEFAULT_BUNDLE
 from tools.train.pool import ENGINES, Pool
-from tools.train.settings import TrainSettings
+from tools.train.settings import EPISODE_FRAMES, LEAST_LENGTH, TrainSettings
+
+MOST_SEED = 10**9  # the seeds of all episodes, which lie up to millions above it, fit 32 bits
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """A whole number from `least` to `most`, for argparse."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(
+                f"{text} is no whole number from {least} to {most}; give one"
+            )
+        return int(text)
+
+    return parse
+
+
+def bundle_name(text: str) -> str:
+    """The name of a folder among the bundles."""
+    if not text.strip() or text.startswith(".") or "/" in text or "\\" in text:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no name of a bundle: it names a folder of its own in models/bundles; "
+            "give letters, digits and dashes (another place: --out)"
+        )
+    return text
 
 
 def add_train(parser: argparse.ArgumentParser) -> None:
     """Options of `model train`."""
     add = parser.add_argument
-    add("--name", default=DEFAULT_BUNDLE, help="name of the bundle")
+    add("--name", type=bundle_name, default=DEFAULT_BUNDLE, help="name of the bundle")
     add("--version", default="1", help="version of the bundle")
     add("--work", type=Path, default=Path("runs/train"), help="work folder; training resumes there")
     add("--out", type=Path, default=None, help="bundle folder (default: models/bundles/NAME)")
@@ -53,13 +79,13 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--finder-updates",
-        type=int,
+        type=count,
         default=TrainSettings.finder_updates,
         help="of what finds each hue in the picture (default %(default)s)",
     )
     add(
         "--people-updates",
-        type=int,
+        type=count,
         default=TrainSettings.people_updates,
         help="of the filter that follows each person (default %(default)s)",
     )
@@ -71,7 +97,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--policy-rounds",
-        type=int,
+        type=whole(0, 1000),
         default=TrainSettings.policy_rounds,
         help="aggregation rounds of the policy alone (default %(default)s)",
     )
@@ -91,15 +117,15 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     add("--engine", choices=ENGINES, default="local", help="collect in local processes or on Ray")
     add(
         "--threads",
-        type=count,
+        type=whole(1, 1024),
         default=TrainSettings.threads,
         help="threads that train (default %(default)s)",
     )
     add(
         "--length",
-        type=count,
+        type=whole(LEAST_LENGTH, EPISODE_FRAMES),
         default=TrainSettings.length,
-        help="frames per training sequence (default %(default)s)",
+        help="frames per training sequence, at 20 Hz (default %(default)s)",
     )
     add(
         "--batch",
@@ -107,7 +133,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         default=TrainSettings.batch,
         help="sequences per update (default %(default)s)",
     )
-    add("--seed", type=int, default=TrainSettings.seed)
+    add("--seed", type=whole(0, MOST_SEED), default=TrainSettings.seed)
 
 
 def train(args: argparse.Namespace) -> int:
@@ -127,7 +153,11 @@ def train(args: argparse.Namespace) -> int:
         undisturbed=args.undisturbed,
         pool=Pool(args.jobs, args.engine), threads=args.threads, seed=args.seed, batch=args.batch, length=args.length,
     )  # fmt: skip
-    print(f"bundle: {run(settings, say)}")
+    try:
+        print(f"bundle: {run(settings, say)}")
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on from where it stopped")
+        raise
     return 0
 
 

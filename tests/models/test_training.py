@@ -23,7 +23,16 @@ from models.networks import Decoder, Stats, divergence  # noqa: E402
 from models.policy_training import PolicyTrainer  # noqa: E402
 from models.since import Senses, Since  # noqa: E402
 from models.sizes import Sizes  # noqa: E402
-from models.training import INSIDE_90, Episodes, Schedule, Trainer, beliefs_of, even_spread  # noqa: E402
+from models.training import (  # noqa: E402
+    INSIDE_90,
+    Episodes,
+    Schedule,
+    Trainer,
+    beliefs_of,
+    even_spread,
+    fit_spread,
+    train_decoder,
+)
 from runtime.body import load_body  # noqa: E402
 from tools.train.draft import draft  # noqa: E402
 from tools.train.signing import development_key  # noqa: E402
@@ -114,6 +123,38 @@ def test_training_that_was_interrupted_gives_the_same_weights(episodes, tmp_path
     second.load(tmp_path / "checkpoint.pt")
     second.train(episodes, 4, tmp_path / "checkpoint.pt", lambda _n, _p: None)
     for a, b in zip(whole.parameters, second.parameters, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_stop_while_it_reports_loses_no_update(episodes, tmp_path: Path) -> None:
+    def stopped(_update: int, _parts: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer().train(episodes, 2, tmp_path / "checkpoint.pt", stopped)
+    again = trainer()
+    again.load(tmp_path / "checkpoint.pt")
+    assert again.update == 2
+
+
+def test_what_a_stage_draws_does_not_hang_on_the_stages_before_it(episodes: Episodes) -> None:
+    def after(seed: int) -> list[torch.Tensor]:
+        it = trainer()
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        train_decoder(it.world, SENSES, episodes, SCHEDULE, lambda _n, _p: None)
+        spread = fit_spread(it.world, SENSES, episodes, SCHEDULE, batches=2)
+        cloning = PolicyTrainer(it.world, it.policy, seed=1)
+        cloning.add(episodes)
+        if seed:  # not resumed: the round before it ran here, too
+            kept = {k: v.clone() for k, v in it.policy.state_dict().items()}
+            cloning.train(1, lambda _n, _p: None, round_number=1)
+            it.policy.load_state_dict(kept)
+        cloning.train(2, lambda _n, _p: None, round_number=2)
+        assert torch.equal(before, torch.get_rng_state())
+        return [torch.tensor(spread), *it.world.decoder.parameters(), *it.policy.parameters()]
+
+    for a, b in zip(after(0), after(99), strict=True):
         assert torch.equal(a, b)
 
 

@@ -32,7 +32,11 @@ def settings(work: Path, out: Path) -> TrainSettings:
     )  # fmt: skip
 
 
-def test_a_training_from_nothing_and_again_from_where_it_was(tmp_path: Path) -> None:
+def stopped(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_training_from_nothing_and_again_from_where_it_was(tmp_path: Path, monkeypatch) -> None:
     said: list[str] = []
     out = train(settings(tmp_path / "work", tmp_path / "small"), said.append)
     bundle = load_bundle(out, LAYOUT)
@@ -53,17 +57,26 @@ def test_a_training_from_nothing_and_again_from_where_it_was(tmp_path: Path) -> 
     first, second = (load_bundle(p, LAYOUT).manifest for p in (out, again))
     assert first.sha256["policy.onnx"] == second.sha256["policy.onnx"], "no stage ran twice"
     assert first.training.data_sha256 == second.training.data_sha256
+    before = (out / "manifest.toml").read_bytes()
+    monkeypatch.setattr(pipeline, "measure", stopped)
+    for folder in ("small", "new"):  # a stop in the last stage leaves what was there
+        with pytest.raises(KeyboardInterrupt):
+            train(settings(tmp_path / "work", tmp_path / folder), said.append)
+    assert (out / "manifest.toml").read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["again", "small", "work"]
 
 
-def test_what_other_code_began_is_not_gone_on_with(tmp_path: Path, monkeypatch) -> None:
-    pipeline._same_code(tmp_path)
-    pipeline._same_code(tmp_path)
-    monkeypatch.setattr(pipeline, "code_sha", lambda: "another")
-    with pytest.raises(ModelError, match="begun with other code"):
-        pipeline._same_code(tmp_path)
-    (tmp_path / "code.sha256").write_text("another")
-    pipeline._same_code(tmp_path)
-    (tmp_path / "code.sha256").unlink()
-    (tmp_path / "expert").mkdir()
-    with pytest.raises(ModelError, match="begun with other code"):
-        pipeline._same_code(tmp_path)
+def test_a_folder_of_other_things_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "note.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    work = tmp_path / "work"
+    for out, why in (
+        (tmp_path / "notes", "holds other things than a bundle"),
+        (tmp_path / "file", "is a file"),
+        (tmp_path / "file" / "bundle", "is no folder"),
+        (work / "bundle1", "lie in one another"),
+    ):
+        with pytest.raises(ModelError, match=why):
+            train(settings(work, out), lambda _: None)
+    assert not work.exists() and (tmp_path / "notes" / "note.txt").read_text() == "mine"

@@ -29,6 +29,7 @@ from tools.lockstep_run import LockstepRun, Overrides
 from tools.train.draft import draft_manifest
 from tools.train.labels import Labeller
 from tools.train.pool import Pool
+from tools.train.settings import EPISODE_S
 from tools.twin.expert import Expert
 from tools.twin.judge import reward
 from tools.twin.scenario import EASY, HARD, OPEN, Scenario
@@ -53,7 +54,7 @@ class CollectSettings:
     body: str
     episodes: int
     first_seed: int
-    duration_s: float = 20.0
+    duration_s: float = EPISODE_S
     bundle: str = (
         ""  # empty: the expert drives; else this bundle's policy, with the expert mixed in
     )
@@ -289,8 +290,11 @@ def worker(settings: CollectSettings, seeds: list[int], file: Path, frames: int)
     arrays = {k: np.stack([e[k] for e in episodes]) for k in episodes[0]}
     work = file.with_suffix(f".{os.getpid()}.part.npz")
     save: Any = np.savez  # its keyword arguments are both options and arrays
-    save(work, **arrays)
-    work.replace(file)
+    try:
+        save(work, **arrays)
+        work.replace(file)
+    finally:
+        work.unlink(missing_ok=True)  # there still if the disk is full
 
 
 def collect(
@@ -298,6 +302,8 @@ def collect(
 ) -> list[Path]:
     """Collect all episodes into `folder`, skipping files that are there; progress with time left."""
     folder.mkdir(parents=True, exist_ok=True)
+    for stopped in folder.glob("*.part.npz"):  # by a process that was ended as it wrote
+        stopped.unlink(missing_ok=True)
     frames = round(settings.duration_s * 20) - 12
     work = []
     for start in range(0, settings.episodes, EPISODES_PER_FILE):

@@ -7,6 +7,7 @@ interrupted training goes on where it stopped. Counted in updates, never in wall
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -17,7 +18,8 @@ import torch
 from torch import nn
 
 from models.errors import ModelError
-from models.export import write_bundle
+from models.export import check_place, replacing, write_bundle
+from models.kept import fill, load, save
 from models.manifest import Training
 from models.mirror import Mirror
 from models.people_training import train_finder, train_people
@@ -33,12 +35,12 @@ from models.training import (
 )
 from runtime.body import load_body
 from tools.evaluate.thresholds import measure
-from tools.played import code_sha
 from tools.train.collect import CollectSettings, collect
 from tools.train.draft import draft, sizes_for
 from tools.train.progress import Progress
 from tools.train.settings import TrainSettings
 from tools.train.signing import development_key, resign
+from tools.train.work import Stopwatch, stamp
 from tools.twin.expert import LEAD_S, SIDE_RAD
 
 EXPERT_SEED = 1_000_000
@@ -48,12 +50,18 @@ ROOT = Path(__file__).parents[2]
 
 
 def train(settings: TrainSettings, say: Callable[[str], None]) -> Path:
-    """Run all stages; the bundle's folder."""
+    """Run all stages; the bundle's folder.
+
+    Raises:
+        ModelError: the bundle cannot go where it is to go, the work folder is that of another
+            training, or a file in it is cut.
+    """
     torch.set_num_threads(settings.threads)
-    settings.work.mkdir(parents=True, exist_ok=True)
-    _same_code(settings.work)
-    say = Stopwatch(settings.work / "seconds.txt", say).say
     layout = load_body(settings.body).layout()
+    _check_places(settings.work, settings.out)
+    settings.work.mkdir(parents=True, exist_ok=True)
+    stamp(settings)
+    say = Stopwatch(settings.work / "seconds.txt", say).say
     schedule = Schedule(
         updates=sum(settings.updates),
         seed=settings.seed,
@@ -92,28 +100,30 @@ def train(settings: TrainSettings, say: Callable[[str], None]) -> Path:
     if driven:
         slope, shift = fit_spread(trainer.world, trainer.senses, Episodes(driven), schedule)
         say(f"person head: log sigma times {slope:.2f} plus {shift:.2f}: 90 % intervals hold 90 %")
-    _export(settings, trainer, files, settings.out, settings.version)
+    whole = settings.work / "whole"  # a bundle without alarm levels takes nobody's place
+    _export(settings, trainer, files, whole, settings.version)
     say("alarm levels of the surprise channels, on undisturbed training episodes")
-    levels = measure(str(settings.out), settings.undisturbed, settings.pool, say)
-    resign(settings.out, lambda fields: fields.update(surprise=levels))
+    levels = measure(str(whole), settings.undisturbed, settings.pool, say)
+    resign(whole, lambda fields: fields.update(surprise=levels))
+    with replacing(settings.out) as place:
+        shutil.copytree(whole, place, dirs_exist_ok=True)
+    shutil.rmtree(whole, ignore_errors=True)
     return settings.out
 
 
-def _same_code(work: Path) -> None:
-    """Stages of one training are of one code: episodes of another may mean other things by an action.
+def _check_places(work: Path, out: Path) -> None:
+    """See now, not hours later, that the bundle can go where it is to go.
 
     Raises:
-        ModelError: what is there was begun with another.
+        ModelError: it cannot.
     """
-    stamp, now = work / "code.sha256", code_sha()
-    began = stamp.read_text() if stamp.is_file() else ""
-    if began != now and (began or (work / "expert").is_dir()):
+    check_place(out)
+    a, b = work.resolve(), out.resolve()
+    if a.is_relative_to(b) or b.is_relative_to(a):
         raise ModelError(
-            f"{work} was begun with other code than this: its episodes and networks may mean other "
-            "things; give another --work, go on with the version that began it, or, if you know that "
-            f"they mean the same, write {now} into {stamp}"
+            f"the bundle's folder {out} and the work folder {work} lie in one another; "
+            "give an --out apart from --work"
         )
-    stamp.write_text(now)
 
 
 def _decoder(
@@ -122,7 +132,7 @@ def _decoder(
     """The decoder alone, once the beliefs it draws from stand still."""
     done = settings.work / "decoder.pt"
     if done.is_file():
-        trainer.world.decoder.load_state_dict(torch.load(done, weights_only=True))
+        fill(done, trainer.world.decoder, load(done))
         return
     say("decoder: frames up to a second ahead")
     schedule = replace(
@@ -131,8 +141,7 @@ def _decoder(
     )  # fmt: skip
     progress = Progress(settings.work / "decoder", schedule.updates, 0, say)
     train_decoder(trainer.world, trainer.senses, Episodes(files), schedule, progress)
-    torch.save(trainer.world.decoder.state_dict(), done.with_suffix(".part"))
-    done.with_suffix(".part").replace(done)
+    save(trainer.world.decoder.state_dict(), done)
 
 
 def _people(
@@ -149,12 +158,11 @@ def _people(
     def stage(name: str, module: nn.Module, updates: int, run: Callable[[Progress], None]) -> None:
         done = settings.work / f"{name}.pt"
         if done.is_file():
-            module.load_state_dict(torch.load(done, weights_only=True))
+            fill(done, module, load(done))
             return
         say(f"{name}: {updates} updates")
         run(Progress(settings.work / name, updates, 0, say))
-        torch.save(module.state_dict(), done.with_suffix(".part"))
-        done.with_suffix(".part").replace(done)
+        save(module.state_dict(), done)
 
     stage("finder", world.finder, settings.finder_updates, lambda p: train_finder(world.finder, files, settings.finder_updates, seed, p))  # fmt: skip
     stage("people", world.people, settings.people_updates, lambda p: train_people(world.people, world.finder, [*files, *unseen], settings.people_updates, seed, p, trainer.senses, full_m_s))  # fmt: skip
@@ -177,48 +185,37 @@ def _policy_rounds(
     mirror = Mirror(load_body(settings.body).layout(), SIDE_RAD, LEAD_S)
     driven: list[Path] = []
 
-    def learn_from(more: list[Path], also_as_seen: bool = True) -> None:
-        for file in more:
+    def learn_from(what: str, more: list[Path], also_as_seen: bool = True) -> None:
+        began = time.monotonic()
+        for done, file in enumerate(more, 1):
             episodes = Episodes([file])
             if also_as_seen:
                 cloning.add(episodes)
             cloning.add(episodes, mirror)
+            left = (time.monotonic() - began) / done * (len(more) - done)
+            say(f"policy: {done} of {len(more)} files of {what}, {left:.0f} s left")
 
-    say("policy: episodes and their mirror images")
-    learn_from(files, also_as_seen=False)
-    learn_from(demonstrations)
+    learn_from("mirror images", files, also_as_seen=False)
+    learn_from("demonstrations and their mirror images", demonstrations)
     first = len(settings.updates)
     for number in range(first, first + settings.policy_rounds + 1):
         done = settings.work / f"policy{number}.pt"
         if done.is_file():
-            trainer.policy.load_state_dict(torch.load(done, weights_only=True))
+            fill(done, trainer.policy, load(done))
         else:
             say(f"policy round {number}: cloning")
             cloning.train(
                 settings.policy_updates,
                 Progress(settings.work / f"policy{number}", settings.policy_updates, 0, say),
+                round_number=number,
             )
-            torch.save(trainer.policy.state_dict(), done.with_suffix(".part"))
-            done.with_suffix(".part").replace(done)
+            save(trainer.policy.state_dict(), done)
         if number == first + settings.policy_rounds:
             break
         more = _aggregate(settings, trainer, [*files, *demonstrations, *driven], number, say)
-        learn_from(more)
+        learn_from("its own episodes and their mirror images", more)
         driven += more
     return driven
-
-
-class Stopwatch:
-    """Seconds a training took in all, over its interruptions: kept whenever it says something."""
-
-    def __init__(self, file: Path, say: Callable[[str], None]) -> None:
-        self._file, self._say, self._began = file, say, time.monotonic()
-        self._before = float(file.read_text()) if file.is_file() else 0.0
-
-    def say(self, text: str) -> None:
-        """Pass on, and keep the time."""
-        self._say(text)
-        self._file.write_text(f"{self._before + time.monotonic() - self._began:.0f}")
 
 
 def _aggregate(
@@ -274,9 +271,12 @@ def _commit() -> str:
     """The commit of this tree, `+` when it was changed since; empty outside of a checkout."""
 
     def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", *words], cwd=ROOT, capture_output=True, text=True, check=False
-        )
+        try:
+            done = subprocess.run(
+                ["git", *words], cwd=ROOT, capture_output=True, text=True, check=False
+            )
+        except OSError:  # no git here
+            return ""
         return done.stdout.strip() if done.returncode == 0 else ""
 
     return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")

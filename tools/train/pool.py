@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import multiprocessing
 import multiprocessing.process
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from typing import Any
 
 from runtime.errors import ConfigError, RuntimeFault
@@ -35,7 +38,9 @@ class Pool:
         self, function: Callable[..., Any], work: Sequence[tuple[Any, ...]]
     ) -> Iterator[Any]:
         context = multiprocessing.get_context("spawn")
-        with context.Pool(min(self.jobs, len(work)), maxtasksperchild=JOBS_PER_PROCESS) as pool:
+        with _deaf_to_ctrl_c():
+            workers_of = context.Pool(min(self.jobs, len(work)), maxtasksperchild=JOBS_PER_PROCESS)
+        with workers_of as pool:
             results = pool.imap_unordered(_call, [(function, w) for w in work])
             workers: dict[int | None, multiprocessing.process.BaseProcess] = {}
             while True:
@@ -61,6 +66,21 @@ class Pool:
         while waiting:
             done, waiting = ray.wait(waiting)
             yield from ray.get(done)
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Around the start of workers, which inherit it, as the thread does that starts later ones.
+
+    A terminal sends Ctrl-C to all of them; this process alone answers it, and ends them. An
+    initializer that ignored it would come seconds after a worker's start.
+    """
+    resource_tracker.ensure_running()  # its own start would lift the mask
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _check_alive(workers: Iterable[multiprocessing.process.BaseProcess]) -> None:

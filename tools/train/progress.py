@@ -16,6 +16,7 @@ class Progress:
         self._stem, self._updates, self._start, self._say = stem, updates, start, say
         self._began = time.monotonic()
         self._drawn = 0.0
+        self._take_back(start)
 
     def __call__(self, update: int, parts: dict[str, float]) -> None:
         """One report."""
@@ -27,6 +28,23 @@ class Progress:
         if time.monotonic() - self._drawn > 60 or update >= self._updates:
             draw(self._stem)
             self._drawn = time.monotonic()
+
+    def _take_back(self, start: int) -> None:
+        """Drop the rows of updates that are done again, as after an interruption."""
+        file = self._stem.with_suffix(".csv")
+        if not file.is_file():
+            return
+        with file.open(newline="") as stream:
+            rows = list(csv.reader(stream))
+        whole = [r for r in rows[1:] if r and r[0].isdecimal() and len(r) == len(rows[0])]
+        kept = [r for r in whole if int(r[0]) <= start]
+        if not kept:
+            file.unlink()
+            return
+        work = self._stem.with_suffix(".part.csv")
+        with work.open("w", newline="") as stream:
+            csv.writer(stream).writerows([rows[0], *kept])
+        work.replace(file)
 
     def _keep(self, update: int, parts: dict[str, float]) -> None:
         file = self._stem.with_suffix(".csv")

@@ -7,6 +7,10 @@ from pathlib import Path
 
 from tools.train.pool import Pool
 
+EPISODE_S = 20.0
+EPISODE_FRAMES = round(EPISODE_S * 20) - 12  # less what passes before the loop is active
+LEAST_LENGTH = 16  # frames: half a second ahead, and a few before it to believe something
+
 
 @dataclass(frozen=True)
 class TrainSettings:

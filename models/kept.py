@@ -1,0 +1,97 @@
+"""Files that a training keeps: written whole or not at all; one that is cut is told with its name."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.lib.npyio import NpzFile
+from torch import nn
+
+from models.errors import ModelError
+
+CUT = (
+    OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error,
+    pickle.UnpicklingError,
+)  # fmt: skip
+
+
+@contextmanager
+def reading(file: Path) -> Iterator[None]:
+    """Around the reading of a file that a stage left.
+
+    Raises:
+        ModelError: it is cut, or not what the stage writes.
+    """
+    try:
+        yield
+    except CUT as error:
+        raise ModelError(
+            f"{file} is cut or no file of a training ({type(error).__name__}); "
+            "delete it, that stage is done again"
+        ) from error
+
+
+@contextmanager
+def arrays(file: Path) -> Iterator[NpzFile]:
+    """What a file of episodes holds.
+
+    Raises:
+        ModelError: it is cut, or holds no episodes.
+    """
+    with reading(file), file.open("rb") as stream:  # numpy leaves a file open that is cut
+        data = np.load(stream, allow_pickle=False)
+        if not isinstance(data, NpzFile) or "action" not in data.files:
+            raise ValueError("no episodes")
+        yield data
+
+
+def save(state: Any, file: Path) -> None:
+    """Write beside its place and rename it there.
+
+    Raises:
+        ModelError: it cannot be written.
+    """
+    work = file.with_suffix(".part")
+    try:
+        torch.save(state, work)
+        work.replace(file)
+    except (OSError, RuntimeError) as error:  # torch says RuntimeError of a full disk
+        raise ModelError(
+            f"{file} cannot be written: {str(error).splitlines()[0]}; is the disk full? Make room, "
+            "and give the same command again"
+        ) from error
+    finally:
+        work.unlink(missing_ok=True)
+
+
+def load(file: Path) -> Any:
+    """What `save` wrote.
+
+    Raises:
+        ModelError: the file is cut.
+    """
+    with reading(file):
+        return torch.load(file, weights_only=True)
+
+
+def fill(file: Path, module: nn.Module, state: Any) -> None:
+    """Put weights that came from a file into a network.
+
+    Raises:
+        ModelError: they are those of another network.
+    """
+    try:
+        module.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"{file} holds networks of another version than this one trains; "
+            "give another --work, or go on with the version that began it"
+        ) from error
