@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,15 @@ def read_npz(file: Path, keys: Collection[str] | None = None) -> dict[str, npt.N
     try:  # numpy leaves a file open that it opened itself and cannot read
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
             return {k: data[k] for k in data.files if keys is None or k in keys}
-    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise ModelError(
             f"{file} is no .npz, or it was cut short ({error}); make it again"
         ) from error

@@ -102,6 +102,8 @@ class Episodes:
         parts: dict[str, list[npt.NDArray[Any]]] = {}
         for file in files:
             with arrays(file) as data:
+                if "action" not in data.files:
+                    raise ValueError("no episodes")
                 for key in data.files:
                     parts.setdefault(key, []).append(data[key])
         self.data: Batch = {}

@@ -9,6 +9,7 @@ further.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -62,12 +63,13 @@ def measure(
     """Thresholds as a manifest holds them."""
     scenes = ("hard", "default", "easy")
     work = [(Episode(bundle, TRAINING_SEED + i, scenario=scenes[i % 3]),) for i in range(episodes)]
-    found = []
+    found, began = [], time.monotonic()
     for done, values in enumerate(pool.run(quiet_values, work), 1):
         if values:
             found.append(np.array(values, float))
         if done % 10 == 0 or done == len(work):
-            say(f"undisturbed episodes: {done} of {len(work)}")
+            left_s = (time.monotonic() - began) / done * (len(work) - done)
+            say(f"undisturbed episodes: {done} of {len(work)}, {left_s:.0f} s left")
     return thresholds(found)
 
 

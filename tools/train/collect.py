@@ -24,7 +24,7 @@ from models.policy import Policy
 from models.world import World
 from runtime.body import load_body
 from runtime.channels import channel_table
-from tools.compose import RunSettings, Setup, open_policy, open_world, prepare
+from tools.compose import RunSettings, Setup, load_policy, open_world, prepare
 from tools.lockstep_run import LockstepRun, Overrides
 from tools.train.draft import draft_manifest
 from tools.train.labels import Labeller
@@ -232,7 +232,7 @@ def episode(settings: CollectSettings, seed: int) -> dict[str, npt.NDArray[Any]]
     inner_world, inner_policy = None, None
     if settings.bundle:
         inner_world, _ = open_world(setup)
-        inner_policy, _ = open_policy(setup)
+        inner_policy, _ = load_policy(setup)
     world = RecordingWorld(setup.bundle.manifest.belief, inner_world)
     policy = RecordingPolicy(setup.layout, seed, inner_policy)
     scenario = scenario_for(seed)
