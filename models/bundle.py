@@ -27,6 +27,7 @@ BUNDLES = Path(__file__).parent / "bundles"
 # The committed bundle is signed with this DEVELOPMENT key; `--target robot` refuses it
 # unless robot.toml allows it.
 DEVELOPMENT_KEY = BUNDLES / "DEVELOPMENT_KEY.pub"
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")  # of a folder, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ def _check_files(path: Path, manifest: Manifest) -> None:
 def _check_values(path: Path, manifest: Manifest) -> None:
     """What would drive, or never hold, without a word."""
     wrong = []
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", manifest.name):
+    if not NAME.fullmatch(manifest.name):
         wrong.append(f'name "{manifest.name}" (letters, digits, ., _ and -)')
     if list(manifest.skills) != [s for s in SKILLS if s in manifest.skills]:
         wrong.append(

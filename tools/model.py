@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from models.bundle import BUNDLES, load_bundle
+from models.bundle import BUNDLES, NAME, load_bundle
 from models.errors import BundleError
 from runtime.body import load_body
 from runtime.errors import ConfigError
@@ -37,10 +37,10 @@ def whole(least: int, most: int) -> Callable[[str], int]:
 
 def bundle_name(text: str) -> str:
     """The name of a folder among the bundles."""
-    if not text.strip() or text.startswith(".") or "/" in text or "\\" in text:
+    if not NAME.fullmatch(text):
         raise argparse.ArgumentTypeError(
             f"{text!r} is no name of a bundle: it names a folder of its own in models/bundles; "
-            "give letters, digits and dashes (another place: --out)"
+            "give letters, digits, ., _ and - (another place: --out)"
         )
     return text
 

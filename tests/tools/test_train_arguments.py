@@ -14,6 +14,7 @@ from tools.companion import main
         (("--name", ".."), "no name of a bundle"),
         (("--name", "a/b"), "no name of a bundle"),
         (("--name", "a\\b"), "no name of a bundle"),
+        (("--name", "my robot"), "no name of a bundle"),
         (("--length", "15"), "from 16 to 388"),
         (("--length", "389"), "from 16 to 388"),
         (("--seed=-1",), "from 0 to"),
