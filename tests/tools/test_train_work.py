@@ -9,7 +9,7 @@ from models.errors import ModelError
 from tools.train import work
 from tools.train.pool import Pool
 from tools.train.settings import TrainSettings
-from tools.train.work import Stopwatch, stamp
+from tools.train.work import Stopwatch, alone, stamp
 
 
 def settings(folder: Path) -> TrainSettings:
@@ -63,3 +63,10 @@ def test_the_time_goes_on_from_what_was_noted(tmp_path: Path) -> None:
     (tmp_path / "seconds.txt").write_text("")
     with pytest.raises(ModelError, match="holds no number of seconds"):
         Stopwatch(tmp_path / "seconds.txt", lambda _: None)
+
+
+def test_two_trainings_in_one_folder_are_refused(tmp_path: Path) -> None:
+    with alone(tmp_path), pytest.raises(ModelError, match="another training runs"), alone(tmp_path):
+        pass
+    with alone(tmp_path):
+        pass

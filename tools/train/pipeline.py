@@ -40,7 +40,7 @@ from tools.train.draft import draft, sizes_for
 from tools.train.progress import Progress
 from tools.train.settings import TrainSettings
 from tools.train.signing import development_key, resign
-from tools.train.work import Stopwatch, stamp
+from tools.train.work import Stopwatch, alone, stamp
 from tools.twin.expert import LEAD_S, SIDE_RAD
 
 EXPERT_SEED = 1_000_000
@@ -54,13 +54,19 @@ def train(settings: TrainSettings, say: Callable[[str], None]) -> Path:
 
     Raises:
         ModelError: the bundle cannot go where it is to go, the work folder is that of another
-            training, or a file in it is cut.
+            training, one runs in it now, or a file in it is cut.
     """
-    torch.set_num_threads(settings.threads)
-    layout = load_body(settings.body).layout()
+    load_body(settings.body)
     _check_places(settings.work, settings.out)
     settings.work.mkdir(parents=True, exist_ok=True)
-    stamp(settings)
+    with alone(settings.work):
+        stamp(settings)
+        return _stages(settings, say)
+
+
+def _stages(settings: TrainSettings, say: Callable[[str], None]) -> Path:
+    torch.set_num_threads(settings.threads)
+    layout = load_body(settings.body).layout()
     say = Stopwatch(settings.work / "seconds.txt", say).say
     schedule = Schedule(
         updates=sum(settings.updates),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,23 @@ from tools.train.settings import TrainSettings
 
 # These may change from call to call: they do not change what is learned.
 FREE = ("name", "version", "work", "out", "pool", "threads")
+
+
+@contextmanager
+def alone(work: Path) -> Iterator[None]:
+    """One training at a time in a work folder: two would clear away each other's files.
+
+    Raises:
+        ModelError: one runs in it now.
+    """
+    with (work / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ModelError(
+                f"another training runs in {work} now; wait for it, or give another --work"
+            ) from error
+        yield
 
 
 def stamp(settings: TrainSettings) -> None:
