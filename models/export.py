@@ -330,32 +330,22 @@ def write_bundle(
         ModelError: `check_place`.
     """
     with replacing(folder) as work:
-        _fill(work, world, policy, on_rate, beliefs, manifest, key)
-
-
-def _fill(
-    work: Path,
-    world: WorldModel,
-    policy: Policy,
-    on_rate: Tensor,
-    beliefs: Tensor,
-    manifest: dict[str, Any],
-    key: Ed25519PrivateKey,
-) -> None:
-    golden: dict[str, np.ndarray[Any, Any]] = {}
-    specs: dict[str, GraphSpec] = {}
-    for seed, (name, graph) in enumerate(
-        graphs(world, policy, on_rate, manifest["candidates"]).items()
-    ):
-        export_graph(graph, work / f"{name}.onnx")
-        vectors = golden_vectors(graph, random_cases(graph, beliefs, seed))
-        golden.update({f"{name}.{k}": v for k, v in vectors.items()})
-        specs[name] = tensor_specs(graph, vectors, f"{name}.onnx")
-    save: Any = np.savez_compressed  # its keyword arguments are both options and arrays
-    save(work / "golden.npz", **golden)
-    hashes = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(work.iterdir())}
-    fields = manifest | {"drift": manifest["drift"] or DRIFT}
-    full = Manifest(**fields, opset=OPSET, ir_version=IR_VERSION, graphs=specs, sha256=hashes)
-    raw = tomli_w.dumps(msgspec.to_builtins(full)).encode()
-    (work / "manifest.toml").write_bytes(raw)
-    (work / "manifest.sig").write_bytes(key.sign(raw))
+        golden: dict[str, np.ndarray[Any, Any]] = {}
+        specs: dict[str, GraphSpec] = {}
+        for seed, (name, graph) in enumerate(
+            graphs(world, policy, on_rate, manifest["candidates"]).items()
+        ):
+            export_graph(graph, work / f"{name}.onnx")
+            vectors = golden_vectors(graph, random_cases(graph, beliefs, seed))
+            golden.update({f"{name}.{k}": v for k, v in vectors.items()})
+            specs[name] = tensor_specs(graph, vectors, f"{name}.onnx")
+        save: Any = np.savez_compressed  # its keyword arguments are both options and arrays
+        save(work / "golden.npz", **golden)
+        hashes = {
+            p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(work.iterdir())
+        }
+        fields = manifest | {"drift": manifest["drift"] or DRIFT}
+        full = Manifest(**fields, opset=OPSET, ir_version=IR_VERSION, graphs=specs, sha256=hashes)
+        raw = tomli_w.dumps(msgspec.to_builtins(full)).encode()
+        (work / "manifest.toml").write_bytes(raw)
+        (work / "manifest.sig").write_bytes(key.sign(raw))
