@@ -13,6 +13,10 @@ import numpy.typing as npt
 
 from models.errors import ModelError
 
+NO_NPZ = (
+    OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+
 
 def read_npz(file: Path, keys: Collection[str] | None = None) -> dict[str, npt.NDArray[Any]]:
     """The arrays of a file, or those of `keys` that it has.
@@ -23,15 +27,7 @@ def read_npz(file: Path, keys: Collection[str] | None = None) -> dict[str, npt.N
     try:  # numpy leaves a file open that it opened itself and cannot read
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
             return {k: data[k] for k in data.files if keys is None or k in keys}
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        TypeError,
-        AttributeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except NO_NPZ as error:
         raise ModelError(
-            f"{file} is no .npz, or it was cut short ({error}); make it again"
+            f"{file} is no .npz, or it was cut short ({error}); delete it and make it again"
         ) from error

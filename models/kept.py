@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import pickle
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.lib.npyio import NpzFile
 from torch import nn
 
+from models.arrays import NO_NPZ
 from models.errors import ModelError
 
-CUT = (
-    OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error,
-    pickle.UnpicklingError,
-)  # fmt: skip
+CUT = (*NO_NPZ, KeyError, RuntimeError, pickle.UnpicklingError)
 
 
 @contextmanager
@@ -37,20 +31,6 @@ def reading(file: Path) -> Iterator[None]:
             f"{file} is cut or no file of a training ({type(error).__name__}); "
             "delete it, that stage is done again"
         ) from error
-
-
-@contextmanager
-def arrays(file: Path) -> Iterator[NpzFile]:
-    """What a file of episodes holds.
-
-    Raises:
-        ModelError: it is cut, or lacks an array that is asked of it.
-    """
-    with reading(file), file.open("rb") as stream:  # numpy leaves a file open that is cut
-        data = np.load(stream, allow_pickle=False)
-        if not isinstance(data, NpzFile):
-            raise ValueError("one array")
-        yield data
 
 
 def save(state: Any, file: Path) -> None:

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.arrays import read_npz
 from models.batch import Batch
-from models.kept import arrays
 from models.losses import people_along, person_loss, senses_of
 from models.people import FRAME_S, Finder, People, finder_loss, turned
 from models.since import Senses
@@ -55,10 +55,10 @@ def train_finder(
     """Learn the share of each cell that each hue covers."""
     frames, cells = [], []
     for file in files:
-        with arrays(file) as data:
-            frames.append(torch.from_numpy(data["frame"][:, ::EVERY]).flatten(0, 1))
-            covered = data["cells"][:, ::EVERY, :-1]  # the last class is furniture
-            cells.append(torch.from_numpy(covered).flatten(0, 1))
+        data = read_npz(file, ("frame", "cells"))
+        frames.append(torch.from_numpy(data["frame"][:, ::EVERY]).flatten(0, 1))
+        covered = data["cells"][:, ::EVERY, :-1]  # the last class is furniture
+        cells.append(torch.from_numpy(covered).flatten(0, 1))
     all_frames, all_cells = torch.cat(frames), torch.cat(cells)
     del frames, cells
     g = torch.Generator().manual_seed(seed)
@@ -74,7 +74,8 @@ def train_finder(
 def what_was_found(finder: Finder, file: Path) -> Batch:
     """What the filter learns from in one file: senses, moments, and who was where."""
     finder.eval()
-    with arrays(file) as data, torch.no_grad():
+    data = read_npz(file, ("frame", "proprio", "imu", *KEYS))
+    with torch.no_grad():
         frames = torch.from_numpy(data["frame"])
         found = [finder(picture(part)) for part in frames.flatten(0, 1).split(AT_ONCE)]
         both: Any = {k: torch.from_numpy(data[k].astype(np.float32)) for k in ("proprio", "imu")}

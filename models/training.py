@@ -23,9 +23,10 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from models.arrays import read_npz
 from models.batch import Batch
 from models.errors import ModelError
-from models.kept import arrays, fill, load, reading, save
+from models.kept import fill, load, reading, save
 from models.losses import (
     Weights,
     decoder_loss,
@@ -101,11 +102,11 @@ class Episodes:
             )
         parts: dict[str, list[npt.NDArray[Any]]] = {}
         for file in files:
-            with arrays(file) as data:
-                if "action" not in data.files:
-                    raise ValueError("no episodes")
-                for key in data.files:
-                    parts.setdefault(key, []).append(data[key])
+            data = read_npz(file)
+            if "action" not in data:
+                raise ModelError(f"{file} holds no episodes; delete it and make it again")
+            for key, array in data.items():
+                parts.setdefault(key, []).append(array)
         self.data: Batch = {}
         for key in list(parts):
             joined = np.concatenate(parts.pop(key))

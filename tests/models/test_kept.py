@@ -43,7 +43,7 @@ def test_a_cut_file_is_named(share: float, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(raw[: int(share * len(raw))])
     with pytest.raises(ModelError, match=r"a.pt is cut .*delete it"):
         load(tmp_path / "a.pt")
-    with pytest.raises(ModelError, match=r"e.npz is cut .*delete it"):
+    with pytest.raises(ModelError, match=r"e.npz is no .npz.*delete it"):
         Episodes([tmp_path / "e.npz"])
 
 
