@@ -27,11 +27,12 @@ class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class Clock(Strict, frozen=True, kw_only=True):
-    """Core clock, crystal, and what the free-running microsecond counter is."""
+    """Core clock, crystal, the oscillator it starts on, and what the free-running microsecond counter is."""
 
     core_hz: int
     tick_us: str
     hse_hz: int = 0
+    rc_hz: int = 0
 
 
 class LinkPort(Strict, frozen=True, kw_only=True):

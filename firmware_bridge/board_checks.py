@@ -24,6 +24,7 @@ class Chip:
     """What the port of a chip can do; `sectors` are its flash's erase units from `flash` on."""
 
     core_hz: int
+    rc_hz: int
     uart: str
     uart_hz: int
     uart_pins: tuple[str, str]
@@ -39,7 +40,7 @@ class Chip:
 
 CHIPS = {
     "stm32f405": Chip(
-        core_hz=168_000_000, uart="USART1", uart_hz=84_000_000, uart_pins=("PA9 PB6", "PA10 PB7"),
+        core_hz=168_000_000, rc_hz=16_000_000, uart="USART1", uart_hz=84_000_000, uart_pins=("PA9 PB6", "PA10 PB7"),
         imu_spi="SPI2", imu_pins=("PB10 PB13", "PB14 PC2", "PB15 PC3"), ring="PB8",
         adc="PA0 PA1 PA2 PA3 PA4 PA5 PA6 PA7 PB0 PB1 PC0 PC1 PC2 PC3 PC4 PC5",
         pwm={
@@ -161,6 +162,8 @@ def _clock(board: Board, chip: Chip) -> Iterator[str]:
     hse, baud = board.clock.hse_hz, board.link.baud
     if board.clock.core_hz != chip.core_hz:
         yield f"clock.core_hz: the port of {board.mcu} runs at {chip.core_hz}"
+    if board.clock.rc_hz != chip.rc_hz:
+        yield f"clock.rc_hz: the {board.mcu} starts on an oscillator of {chip.rc_hz}"
     if hse and (hse % 1_000_000 or not 4_000_000 <= hse <= 26_000_000):
         yield f"clock.hse_hz = {hse}: give a crystal of 4 to 26 whole MHz, or 0 without one"
     real = chip.uart_hz / max(1, round(chip.uart_hz / max(baud, 1)))

@@ -26,6 +26,7 @@ def board_header(board: Board) -> str:
             for name, value in (
                 ("BOARD_CORE_HZ", board.clock.core_hz),
                 ("BOARD_HSE_HZ", board.clock.hse_hz),
+                ("BOARD_RC_HZ", board.clock.rc_hz),
                 ("BOARD_BAUD", board.link.baud),
                 ("BOARD_WATCHDOG_MS", board.watchdog.timeout_ms),
             )

@@ -207,6 +207,7 @@ WRONG_BOARDS = [
     ("baud = 921_600", "baud = 5_000_000", "1 % off"),
     ("core_hz = 168", "core_hz = 100", "runs at 168000000"),
     ("hse_hz = 8_000", "hse_hz = 8_500", "whole MHz"),
+    ("rc_hz = 16_000", "rc_hz = 8_000", "oscillator of 16000000"),
     ('"TIM2"', '"TIM5"', "can do TIM2, TIM3"),
     ('["PA0", "PA1"]', '["PA1", "PA0"]', "encoder_pins"),
     ('"TIM1_CH2"', '"TIM1_CH1"', "given to wheel_left and wheel_right"),

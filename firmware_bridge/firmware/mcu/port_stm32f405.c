@@ -65,7 +65,7 @@ static void start_clocks(void) {
     REGISTER(RCC_APB1ENR) |= 1u << 28; /* PWR */
     REGISTER(RCC_CR) |= 1u << 16;
     bool crystal = wait_for(RCC_CR, 1u << 17);
-    uint32_t divider = (crystal ? BOARD_HSE_HZ : 16000000u) / 1000000u;
+    uint32_t divider = (crystal ? BOARD_HSE_HZ : BOARD_RC_HZ) / 1000000u;
     REGISTER(RCC_CR) &= ~(1u << 24);
     REGISTER(RCC_PLLCFGR) = divider | 336u << 6 | (crystal ? 1u << 22 : 0u) | 7u << 24; /* P = 2 */
     REGISTER(RCC_CR) |= 1u << 24;
@@ -75,7 +75,7 @@ static void start_clocks(void) {
     if (locked) {
         wait_for(RCC_CFGR, 2u << 2);
     }
-    uint32_t core_hz = locked ? BOARD_CORE_HZ : 16000000u;
+    uint32_t core_hz = locked ? BOARD_CORE_HZ : BOARD_RC_HZ;
     apb2_hz = core_hz / 2;
     apb1_timer_hz = core_hz / 2; /* APB1 is divided by 4, its timers run at twice that */
     REGISTER(0xE000E014) = core_hz / 1000u - 1;
