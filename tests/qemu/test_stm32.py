@@ -24,7 +24,6 @@ from firmware_bridge.signing import DEVELOPMENT_KEY
 from firmware_bridge.update import UpdatePort
 from runtime.clock import now_ns, sleep_until
 
-
 TIMER_HZ = 1_000_000_000  # of every timer of QEMU's F405
 
 
