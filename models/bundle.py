@@ -161,8 +161,28 @@ def _check_values(path: Path, manifest: Manifest) -> None:
             0 < levels.event < math.inf and math.isfinite(levels.typical) and levels.frames >= 1
         ):
             wrong.append(f"surprise.{channel} {levels} (a level above 0, for 1 frame or more)")
+    if not 0 < manifest.groups * manifest.classes <= manifest.noise:
+        wrong.append(f"noise {manifest.noise} (its groups and classes alone need more)")
+    wrong += _sizes(manifest)
     if wrong:
         raise BundleError(f"{path}: {'; '.join(wrong)}; export the bundle again")
+
+
+def _sizes(m: Manifest) -> list[str]:
+    """Where the graphs' tensors contradict what the manifest says of them."""
+    frame = (3, m.camera.height, m.camera.width)
+    asked = {
+        "belief": (m.belief,), "belief_out": (m.belief,), "noise": (m.noise,), "frame": frame,
+        "frame_out": frame, "action": (len(m.layout.actions),),
+        "proprio": (len(m.layout.proprio),),
+    }  # fmt: skip
+    return [
+        f"{name} of {graph} {list(tensor.shape)} (elsewhere {list(shape)})"
+        for graph, spec in m.graphs.items()
+        for tensor in (*spec.inputs, *spec.outputs)
+        if (name := tensor.name) in asked
+        and tensor.shape != (shape := (m.candidates if graph == "imagine" else 1, *asked[name]))
+    ]
 
 
 def _check_layout(path: Path, manifest: Manifest, layout: Layout) -> None:

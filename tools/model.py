@@ -176,7 +176,8 @@ def list_bundles(args: argparse.Namespace) -> int:
     """Bundles of this installation, and why one cannot be used."""
     layout = load_body(args.body).layout()
     rows = []
-    for folder in sorted(p for p in BUNDLES.iterdir() if p.is_dir() and not p.name.startswith(".")):
+    there = BUNDLES.iterdir() if BUNDLES.is_dir() else ()
+    for folder in sorted(p for p in there if p.is_dir() and not p.name.startswith(".")):
         try:
             bundle = load_bundle(folder, layout)
             m = bundle.manifest
@@ -200,4 +201,6 @@ def list_bundles(args: argparse.Namespace) -> int:
             if row["usable"]
             else f"{row['name']} REFUSED: {row['reason']}"
         )
+    if not rows:
+        print(f"no bundle in {BUNDLES}; copy one there, or make one: `make train`", file=sys.stderr)
     return 0

@@ -120,6 +120,11 @@ def test_a_bundle_that_does_not_say_what_its_policys_action_means_is_refused(
         (lambda f: f["camera"].update(fy=float("nan")), "camera"),
         (lambda f: f["surprise"]["drive"].update(event=float("nan")), "surprise.drive"),
         (lambda f: f["surprise"]["drive"].update(frames=0), "surprise.drive"),
+        (lambda f: f.update(belief=719), "belief of observe .*720.*719"),
+        (lambda f: f.update(candidates=32), "belief of imagine .*64.*32"),
+        (lambda f: f.update(noise=287), "noise of observe .*288.*287"),
+        (lambda f: f.update(groups=30), "noise 288 "),
+        (lambda f: f["camera"].update(width=96), "frame of observe .*64.*96"),
     ],
 )
 def test_values_that_would_drive_or_never_hold_without_a_word_are_refused(

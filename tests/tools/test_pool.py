@@ -31,8 +31,9 @@ def test_a_worker_that_died_is_told_with_what_it_died_of() -> None:
 
 def test_ctrl_c_of_a_terminal_ends_all_at_once_and_workers_say_nothing() -> None:
     code = (
-        "import time\nfrom tools.train.pool import Pool\n"
+        "import signal, time\nfrom tools.train.pool import Pool\n"
         "if __name__ == '__main__':\n"
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background shell's are deaf
         "    jobs = [(0,), *[(60,)] * 3]\n"
         "    try:\n        for _ in Pool(2).run(time.sleep, jobs): print('one', flush=True)\n"
         "    except KeyboardInterrupt: print('stopped', flush=True)\n"
