@@ -144,8 +144,14 @@ class Link:
         self.bytes_in += size
         now_ns = self._clock() if self._clock is not None else now_ns
         if self._decoder.feed(self._buffer_at, size, now_ns):
+            session = self.session
             for kind, t_us, rx_ns, payload in self._decoder.take():
                 self._take(now_ns, kind, t_us, rx_ns, payload)
+            if (
+                self.session != session
+            ):  # the decoder forgot what it had of the frame behind HELLO_ACK
+                rest = bytes(self._view[:size]).rfind(0) + 1
+                self._decoder.feed(self._buffer_at + rest, size - rest, now_ns)
         self._decoder.tell(self.status)
         self.status.tx_dropped = self._outbox.dropped
 

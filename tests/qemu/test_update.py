@@ -281,7 +281,7 @@ def test_the_host_is_told_why_the_board_restarted(bench, firmware, board, table,
     start_trial(bench, dead_image.read_bytes(), read_image(dead_image).sha256)
     time.sleep(2.5)
     link = be_host(bench, table, 15, lambda link: bool(link.log))
-    assert link.log, (link.status, bench.info())
+    assert link.log, (link.status, link.health, link.identity, bench.info())
     assert "watchdog" in link.log.popleft().text
 
 

@@ -19,7 +19,8 @@ from firmware_bridge import protocol
 from firmware_bridge.codec import Encoder
 from firmware_bridge.dissect import Broken, Splitter, dissect
 from firmware_bridge.host import HostFirmware
-from firmware_bridge.link import Link
+from firmware_bridge.link import Link, LockstepTransport
+from firmware_bridge.lockstep import LockstepFirmware
 from firmware_bridge.plant import Plant
 from firmware_bridge.serial_port import SerialTransport
 from runtime.body import load_body
@@ -28,6 +29,35 @@ from tools.link_port import Seen, Tap
 from tools.link_stats import Tally, quantiles
 
 TABLE = load_body("companion").limit_table()
+
+
+class Cut(LockstepTransport):
+    """Its first read that brings anything lacks the last bytes; the next one begins with them."""
+
+    def __init__(self, firmware: LockstepFirmware, lack: int) -> None:
+        super().__init__(firmware)
+        self.lack, self.late = lack, b""
+
+    def read_into(self, buffer: memoryview) -> int:
+        data = self.late + self.firmware.transmit()
+        at = len(data) - self.lack if data else 0
+        self.late, self.lack = data[at:] if data else b"", 0 if data else self.lack
+        buffer[:at] = data[:at]
+        return at
+
+
+@pytest.mark.parametrize("lack", range(0, 60, 7))
+def test_a_line_said_at_the_handshake_arrives_whatever_read_it_is_cut_by(lack: int) -> None:
+    """An MCU says why it restarted right behind HELLO_ACK."""
+    firmware = LockstepFirmware(TABLE)
+    link = Link(Cut(firmware, lack), TABLE)
+    link.step(1_000_000)
+    assert not link.log
+    firmware.log(protocol.LogLevel.ERROR, "restarted by the watchdog")
+    for ms in range(2, 8):
+        link.step(ms * 1_000_000)
+    assert link.session and [line.text for line in link.log] == ["restarted by the watchdog"]
+    assert not link.status.bad
 
 
 @pytest.fixture

@@ -86,10 +86,8 @@ static const char *fault_text(uint32_t pc) {
 /* Each new host is told once why this boot came, where it was not asked for. */
 static void tell_boot(void) {
     static uint32_t told;
-    size_t waiting;
-    core_pending(&firmware, &waiting);
-    if (firmware.session == 0 || firmware.session == told || waiting >= CORE_TX_SIZE / 2) {
-        return; /* with the line half full a log line is dropped: it is told when there is room */
+    if (firmware.session == 0 || firmware.session == told) {
+        return;
     }
     told = firmware.session;
     if (HANDOFF->fault_pc) {
