@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
+from tests.standstill import undisturbed
 
+
+@undisturbed
 def test_the_whole_twin_drives_through_the_arm_image(firmware, companion, tmp_path):
     report = tmp_path / "report.json"
     result = companion(
@@ -14,4 +17,4 @@ def test_the_whole_twin_drives_through_the_arm_image(firmware, companion, tmp_pa
     assert result.returncode == 0, result.stdout + result.stderr
     told = json.loads(report.read_text())
     assert told["firmware"] == "qemu" and told["commands_sent"] > 500
-    assert told["mode_final"] == "active" and told["frames"] > 150
+    assert told["mode_final"] == "active" and told["frames"] > 150, told["events"]

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.standstill import undisturbed
+
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed (it is in .ci/run)"
 )
@@ -106,8 +108,25 @@ def rearm(page) -> None:
     page.mouse.up()
 
 
+def ready(page, url: str, mode: str) -> None:
+    """In that mode, also where an earlier test, or a machine that stood still, left another."""
+    deadline = time.monotonic() + 60
+    while (now := state(url)["mode"]) != mode:
+        assert time.monotonic() < deadline, f"{now}, not {mode}: {state(url)['conditions']}"
+        if now == "stopped":
+            rearm(page)
+        elif now == "idle":
+            page.click("#skills button:has-text('follow')")
+            page.click("#engage")
+        elif now == "active":
+            page.click("#disengage")
+        time.sleep(0.5)
+    wait_mode(page, mode)
+
+
+@undisturbed
 def test_1_shows_target_pictures_and_conditions(page, url) -> None:
-    wait_mode(page, "active", 30)
+    ready(page, url, "active")
     time.sleep(1.5)
     assert page.inner_text("#target") == "TWIN"
     assert page.inner_text("#robot") == "companion"
@@ -118,8 +137,9 @@ def test_1_shows_target_pictures_and_conditions(page, url) -> None:
     shoot(page, "active")
 
 
+@undisturbed
 def test_2_stop_latches_and_only_a_press_and_hold_rearms(page, url) -> None:
-    wait_mode(page, "active", 30)
+    ready(page, url, "active")
     page.click("#stop")
     wait_mode(page, "stopped", 3)
     time.sleep(0.6)
@@ -133,8 +153,9 @@ def test_2_stop_latches_and_only_a_press_and_hold_rearms(page, url) -> None:
     wait_mode(page, "idle", 3)
 
 
+@undisturbed
 def test_3_arrow_keys_drive_while_held(page, url) -> None:
-    wait_mode(page, "idle")
+    ready(page, url, "idle")
     page.keyboard.down("ArrowUp")
     time.sleep(1.0)
     driven = wheels(url)
@@ -146,10 +167,11 @@ def test_3_arrow_keys_drive_while_held(page, url) -> None:
     wait_mode(page, "idle")
 
 
+@undisturbed
 def test_4_a_page_that_vanishes_drives_nothing(browser, url) -> None:
     page = browser.new_page()
     page.goto(url)
-    wait_mode(page, "idle")
+    ready(page, url, "idle")
     page.keyboard.down("ArrowDown")
     time.sleep(0.8)
     page.close()
@@ -158,8 +180,9 @@ def test_4_a_page_that_vanishes_drives_nothing(browser, url) -> None:
     assert state(url)["mode"] == "idle"
 
 
+@undisturbed
 def test_5_skill_and_engage(page, url) -> None:
-    wait_mode(page, "idle")
+    ready(page, url, "idle")
     page.click("#skills button:has-text('idle')")
     page.click("#engage")
     wait_mode(page, "active", 5)
@@ -168,12 +191,13 @@ def test_5_skill_and_engage(page, url) -> None:
     wait_mode(page, "idle", 5)
 
 
+@undisturbed
 def test_6_readable_on_a_phone(browser, url) -> None:
     page = browser.new_page(
         viewport={"width": 390, "height": 844}, device_scale_factor=2, has_touch=True
     )
     page.goto(url)
-    wait_mode(page, "idle")
+    ready(page, url, "idle")
     time.sleep(1.0)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
         "it scrolls sideways"
