@@ -64,14 +64,12 @@ class Observe(nn.Module):
         h, z, slots = w.split(belief)
         h = w.cell(h, z, action)
         prior = w.prior(h)
-        embed, _ = w.encoder(frame, imu, proprio, odometry, mask)
+        embed, moments = w.embedding(frame, imu, proprio, odometry, mask)
         hidden = w.post_net[1](w.post_net[0](torch.cat([h, embed], -1)))
         posterior = w.stats(w.post_net[3](w.post_net[2](hidden)))
         z = posterior.noisy(noise)
         sensed = w.sense(w.trunk(torch.cat([h, prior.expected()], -1)))
-        slots = w.people(
-            slots, self._measured(sensed, imu, proprio, mask), w.finder(frame), mask[:, 0:1]
-        )
+        slots = w.people(slots, self._measured(sensed, imu, proprio, mask), moments, mask[:, 0:1])
         error = (sensed[:, -6:] - imu.mean(1)).square().mean(-1, keepdim=True) * mask[:, 1:2]
         on = (hidden > 0).to(belief.dtype)
         rarity = (on * self.on_cost + (1 - on) * self.off_cost).mean(-1, keepdim=True)
@@ -206,6 +204,14 @@ def export_graph(graph: Graph, file: Path) -> None:
             dynamo=False,
         )
     model = onnx.load(str(file))
+    with torch.no_grad():
+        results = module(*graph.inputs.values())
+    results = results if isinstance(results, tuple) else (results,)
+    for said, result in zip(model.graph.output, results, strict=True):
+        shape = said.type.tensor_type.shape
+        del shape.dim[:]  # some exporters leave names where they could not infer a number
+        for size in result.shape:
+            shape.dim.add().dim_value = size
     model.ir_version = IR_VERSION
     onnx.checker.check_model(model)
     onnx.save(model, str(file))

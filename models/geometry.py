@@ -24,8 +24,8 @@ Float = npt.NDArray[np.float64]
 PatternOf = Callable[[Tensor], Tensor]  # points (N,D) -> which units are on (N,U)
 # what stands before a ReLU on the way from an observation to the posterior
 BEFORE_RELU = (
-    "encoder.stem.0", "encoder.points.net.0", "encoder.conv.0", "encoder.conv.2", "encoder.norm",
-    "encoder.out", "post_net.1",
+    "finder.net.0", "finder.net.2", "finder.net.4", "finder.net.6", "encoder.conv.0", "encoder.conv.2",
+    "encoder.norm", "encoder.out", "post_net.1",
 )  # fmt: skip
 FRAME = (3, 64, 64)
 PIXELS = 3 * 64 * 64
@@ -50,7 +50,7 @@ def flatten(frame: Tensor, imu: Tensor, proprio: Tensor, odometry: Tensor) -> Te
 
 
 def unflatten(points: Tensor, proprio: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Points (N,D) as `Encoder.forward` takes them."""
+    """Points (N,D) as `WorldModel.embedding` takes them."""
     frame, imu, p, odometry = points.split([PIXELS, IMU_SLICES * 6, proprio, 1], -1)
     return frame.reshape(-1, *FRAME), imu.reshape(-1, IMU_SLICES, 6), p, odometry
 
@@ -61,7 +61,7 @@ def pattern_of(world: WorldModel, h: Tensor) -> PatternOf:
 
     def patterns(points: Tensor) -> Tensor:
         with torch.no_grad(), recorded(layers) as outputs:
-            embed, _ = world.encoder(
+            embed, _ = world.embedding(
                 *unflatten(points, world.s.proprio), points.new_ones(len(points), 3)
             )
             world.posterior(h.expand(len(points), -1), embed)
@@ -87,7 +87,7 @@ def rarity(hidden: Tensor, on_rate: Tensor) -> Tensor:
 def hidden_of(world: WorldModel, h: Tensor, points: Tensor) -> Tensor:
     """The posterior net's hidden units before their ReLU (N,hidden), for h (N,deter)."""
     with torch.no_grad():
-        embed, _ = world.encoder(
+        embed, _ = world.embedding(
             *unflatten(points, world.s.proprio), points.new_ones(len(points), 3)
         )
         out: Tensor = world.post_net[1](world.post_net[0](torch.cat([h, embed], -1)))

@@ -28,7 +28,6 @@ class Weights:
     image: float = 0.5
     person_pixels: float = 5.0
     obstacle_pixels: float = 2.0
-    cells: float = 30.0
     near: float = 40.0
     sense: float = 30.0
     person: float = 8.0
@@ -61,10 +60,25 @@ class Unrolled:
         """(B,T,belief)."""
         return torch.cat([self.h, self.z], -1)
 
-    def posterior_at(self, t: int) -> Stats:
-        """The posterior of one time."""
+    def posterior_at(self, t: Tensor) -> Stats:
+        """The posterior of one time (1,)."""
         q = self.posterior
-        return Stats(q.p[:, t], q.mean[:, t], q.sigma[:, t])
+        return Stats(at(q.p, t), at(q.mean, t), at(q.sigma, t))
+
+
+def at(values: Tensor, time: Tensor) -> Tensor:
+    """(B,T,...) at one time (1,): (B,...)."""
+    return values.index_select(1, time)[:, 0]
+
+
+def after(values: Tensor, time: Tensor, steps: int) -> Tensor:
+    """(B,T,...) -> (B,steps,...): from the one after this time (1,) on."""
+    return values.index_select(1, time + 1 + torch.arange(steps))
+
+
+def shuffled(n: int, g: torch.Generator) -> Tensor:
+    """(n,) a random order; drawn without a word to the host, as a captured update must be."""
+    return torch.rand(n, generator=g).argsort()
 
 
 def frames_of(batch: Batch) -> Tensor:
@@ -74,17 +88,17 @@ def frames_of(batch: Batch) -> Tensor:
 
 
 def embed(world: WorldModel, batch: Batch, frames: Tensor) -> tuple[Tensor, Tensor]:
-    """Embeddings (B,T,E) and the segmentation's logits (B*T,C,16,16)."""
+    """Embeddings (B,T,E) and the moments of hues (B,T,H,6)."""
     b, t = batch["proprio"].shape[:2]
     mask = batch["mask"][:, None].expand(-1, t, -1).flatten(0, 1)
-    out, cells = world.encoder(
+    out, moments = world.embedding(
         frames,
         batch["imu"].flatten(0, 1),
         batch["proprio"].flatten(0, 1),
         batch["odometry"].flatten(0, 1)[:, None],
         mask,
     )
-    return out.reshape(b, t, -1), cells
+    return out.reshape(b, t, -1), moments.reshape(b, t, *moments.shape[1:])
 
 
 def unroll(world: WorldModel, embeds: Tensor, actions: Tensor, mode: bool = False) -> Unrolled:
@@ -94,10 +108,12 @@ def unroll(world: WorldModel, embeds: Tensor, actions: Tensor, mode: bool = Fals
     z = embeds.new_zeros(b, world.s.stoch)
     hs, zs, raws = [], [], []
     for k in range(t):
-        h = world.cell(h, z, actions[:, k])
-        raw = world.post_net(torch.cat([h, embeds[:, k]], -1))
-        q = world.stats(raw)
-        z = q.mode() if mode else q.sample()
+        if mode:
+            h = world.cell(h, z, actions[:, k])
+            raw = world.post_net(torch.cat([h, embeds[:, k]], -1))
+            z = world.stats(raw).mode()
+        else:
+            h, z, raw = world.filtering(h, z, actions[:, k], embeds[:, k])
         hs.append(h)
         zs.append(z)
         raws.append(raw)
@@ -131,16 +147,15 @@ def world_loss(
     senses: Senses,
     w: Weights,
     g: torch.Generator,
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Total loss and its parts for one batch of sequences (see `models/training.py` for the keys)."""
     frames = frames_of(batch)
-    embeds, cells = embed(world, batch, frames)
+    embeds, _ = embed(world, batch, frames)
     u = unroll(world, embeds, batch["action"])
     belief = u.belief
     alone = F.pad(belief, (0, world.s.hues * world.s.slot))  # the core must know whom to go to
     parts = {
         "image": w.image * _image_loss(world, belief, frames, batch, w, g),
-        "cells": w.cells * _cells_loss(cells, batch),
         **_heads(world, belief, batch, w, g),
         "prior": w.prior * divergence(u.posterior.detach(), u.prior).clamp(min=w.free_nats).mean(),
         "posterior": w.posterior
@@ -149,7 +164,7 @@ def world_loss(
         **_open_loop(world, u, frames, batch, senses, w, g),
     }
     total = torch.stack(list(parts.values())).sum()
-    return total, {k: float(v.detach()) for k, v in parts.items()}
+    return total, {k: v.detach() for k, v in parts.items()}
 
 
 def _heads(
@@ -177,7 +192,7 @@ def _image_loss(
 ) -> Tensor:
     """Weighted squared error of what a fraction of the beliefs alone draw."""
     n = len(frames)
-    index = torch.randperm(n, generator=g)[: max(1, int(n * w.decode_fraction))]
+    index = shuffled(n, g)[: max(1, int(n * w.decode_fraction))]
     picked = belief.flatten(0, 1)[index]
     drawn = world.decoder.draw(picked, picked.new_zeros(len(index), 6))[:, :3] + 0.5
     error = ((drawn - frames[index]) ** 2 * _pixel_weight(batch, index, w)).sum((1, 2, 3))
@@ -185,17 +200,12 @@ def _image_loss(
     return (error * seen).mean()
 
 
-def _cells_loss(logits: Tensor, batch: Batch) -> Tensor:
-    """Share of each cell that each class covers."""
-    target = batch["cells"].flatten(0, 1).float() / 255
-    return F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((2, 3)).sum(1).mean()  # fmt: skip
-
-
 def _sense_loss(out: Tensor, batch: Batch) -> Tensor:
     target = senses_of(batch)
     error = (out - target) ** 2
     p = batch["proprio"].shape[-1]
-    present = batch["mask"][:, None, [2] * p + [1] * 6]
+    mask = batch["mask"][:, None]
+    present = torch.cat([mask[..., 2:3].expand(-1, -1, p), mask[..., 1:2].expand(-1, -1, 6)], -1)
     return (error * present).sum(-1).mean()
 
 
@@ -245,7 +255,8 @@ def since_of(senses: Senses, first: Tensor, later: Tensor) -> Tensor:
     yaw = added(senses.head_yaw_rate, senses.yaw_scale_rad_s)
     then = zero if senses.head_pitch is None else first[:, senses.head_pitch, None].expand_as(base)
     now = then + added(senses.head_pitch_rate, senses.pitch_scale_rad_s)
-    speed = joints[..., list(senses.wheels)].mean(-1)
+    left_wheel, right_wheel = senses.wheels
+    speed = 0.5 * (joints[..., left_wheel] + joints[..., right_wheel])
     forward = (speed * base.cos() * dt).cumsum(1)
     left = (speed * base.sin() * dt).cumsum(1)
     seconds = dt * torch.arange(1, base.shape[1] + 1, device=base.device).expand_as(base)
@@ -274,21 +285,19 @@ def roll(
     u: Unrolled,
     batch: Batch,
     senses: Senses,
-    start: int,
+    start: Tensor,
     steps: int,
     samples: int,
 ) -> Rolled:
-    """Roll the prior from the beliefs at `start` under the actions that were sent."""
+    """Roll the prior from the beliefs at `start` (1,) under the actions that were sent."""
     b = len(u.h)
-    h = u.h[:, start].repeat(samples, 1)
+    h = at(u.h, start).repeat(samples, 1)
     others = u.posterior_at(start).sample().repeat(samples - 1, 1)
-    z = torch.cat([u.z[:, start], others])
-    actions = batch["action"].repeat(samples, 1, 1)
+    z = torch.cat([at(u.z, start), others])
+    actions = after(batch["action"], start, steps).repeat(samples, 1, 1)
     hs, zs, raws = [], [], []
-    for k in range(start + 1, start + 1 + steps):
-        h = world.cell(h, z, actions[:, k])
-        raw = world.prior_net(h)
-        z = world.stats(raw).sample()
+    for k in range(steps):
+        h, z, raw = world.imagining(h, z, actions[:, k])
         hs.append(h)
         zs.append(z)
         raws.append(raw)
@@ -298,9 +307,9 @@ def roll(
     mean = hidden.reshape(samples, b, steps, -1).mean(0)
     with torch.no_grad():
         sensed = world.sense(world.trunk(beliefs)).reshape(samples, b, steps, -1).mean(0)
-        measured = senses_of(batch)[:, start]
-        sensed = put_right(world, sensed, u.belief[:, start], measured)
-        since = since_of(senses, batch["proprio"][:, start], sensed)
+        measured = at(senses_of(batch), start)
+        sensed = put_right(world, sensed, at(u.belief, start), measured)
+        since = since_of(senses, at(batch["proprio"], start), sensed)
     return Rolled(beliefs, prior, mean, since)
 
 
@@ -309,15 +318,15 @@ def decoded_error(
     rolled: Rolled,
     frames: Tensor,
     batch: Batch,
-    start: int,
-    picks: list[int],
+    start: Tensor,
+    picks: Tensor,
     w: Weights,
 ) -> Tensor:
-    """Weighted squared error of the frames `picks` steps (from 0) after the one after `start`."""
+    """Weighted squared error of the frames `picks` steps (from 0) after the one after `start` (1,)."""
     b, t = batch["proprio"].shape[:2]
-    at = torch.arange(b)[:, None] * t + start
-    index = (at + 1 + torch.tensor(picks)[None]).flatten()
-    last = frames[at.expand(-1, len(picks)).flatten()]
+    first = torch.arange(b)[:, None] * t + start
+    index = (first + 1 + picks[None]).flatten()
+    last = frames[first.expand(-1, len(picks)).flatten()]
     mean, since = rolled.mean[:, picks].flatten(0, 1), rolled.since[:, picks].flatten(0, 1)
     out = world.decoder(mean, last, since)
     error = ((out - frames[index]) ** 2 * _pixel_weight(batch, index, w)).sum((1, 2, 3))
@@ -336,19 +345,18 @@ def _open_loop(
 ) -> dict[str, Tensor]:
     """Roll the prior from one moment: match posteriors (PlaNet, 2019), heads, and decoded frames."""
     steps, samples = min(w.open_steps, u.h.shape[1] - 3), w.open_samples
-    start = int(torch.randint(2, u.h.shape[1] - steps, (1,), generator=g))
+    start = torch.randint(2, u.h.shape[1] - steps, (1,), generator=g)
     rolled = roll(world, u, batch, senses, start, steps, samples)
-    span = slice(start + 1, start + 1 + steps)
 
     def again(v: Tensor) -> Tensor:
-        return v[:, span].repeat(samples, *[1] * (v.dim() - 1))
+        return after(v, start, steps).repeat(samples, *[1] * (v.dim() - 1))
 
     q = u.posterior.detach()
     target = Stats(again(q.p), again(q.mean), again(q.sigma))
     later = {k: again(v) for k, v in batch.items() if k in HEAD_KEYS}
     later["mask"] = batch["mask"].repeat(samples, 1)
     heads = torch.stack(list(_heads(world, rolled.beliefs, later, w, g).values())).sum()
-    picks = [0, *(1 + torch.randperm(steps - 1, generator=g)[:2]).tolist()]
+    picks = F.pad(1 + shuffled(steps - 1, g)[:2], (1, 0))
     error = decoded_error(world, rolled, frames, batch, start, picks, w)
     return {
         "open_prior": w.open_prior * divergence(target, rolled.prior).clamp(min=w.free_nats).mean(),
@@ -364,9 +372,9 @@ def decoder_loss(world: WorldModel, batch: Batch, senses: Senses, g: torch.Gener
         frames = frames_of(batch)
         u = unroll(world, embed(world, batch, frames)[0], batch["action"], mode=True)
         steps = min(w.open_steps, u.h.shape[1] - 3)
-        start = int(torch.randint(2, u.h.shape[1] - steps, (1,), generator=g))
+        start = torch.randint(2, u.h.shape[1] - steps, (1,), generator=g)
         rolled = roll(world, u, batch, senses, start, steps, w.open_samples)
-    picks = [0, *(1 + torch.randperm(steps - 1, generator=g)[:DECODER_PICKS]).tolist()]
+    picks = F.pad(1 + shuffled(steps - 1, g)[:DECODER_PICKS], (1, 0))
     return decoded_error(world, rolled, frames, batch, start, picks, w)
 
 

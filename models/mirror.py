@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from models.batch import Batch
-from models.layout import GOAL_FIELDS, Layout
+from models.layout import GOAL_FIELDS, GOAL_SIZE, Layout
 
 IMU_TURNED = (1, 3, 5)  # accel y; gyro x and z: rates are axial vectors
 GOAL_TURNED = tuple(GOAL_FIELDS.index(name) for name in ("y_m", "sin_heading"))
@@ -30,25 +30,30 @@ class Mirror:
         names = [j.name for j in layout.joints]
         self._action = _exchanged(names)
         self._proprio = _exchanged(list(layout.proprio_names))
+        self._imu = _signs(6, IMU_TURNED)
+        self._goal = _signs(GOAL_SIZE, GOAL_TURNED)
+        self._xy = _signs(2, (1,))
         self._yaw = layout.index("head_yaw.position")
         self._side_rad, self._per_gyro = side_rad, layout.gyro_scale_rad_s * lead_s
 
     def __call__(self, batch: Batch) -> Batch:
-        """What cloning reads, mirrored: `frame` ... `goal` of `models/training.py`."""
-        sectors = batch["near"].shape[-1]
-        return {
-            "frame": batch["frame"].flip(-2),
-            "imu": _turned(batch["imu"], IMU_TURNED),
-            "proprio": self._senses(batch["proprio"]),
-            "odometry": -batch["odometry"],
-            "action": self._actions(batch["action"]),
-            "tick_age_s": batch["tick_age_s"],
-            "tick_proprio": self._senses(batch["tick_proprio"]),
-            "tick_imu": _turned(batch["tick_imu"], IMU_TURNED),
-            "expert": self._actions(batch["expert"]),
-            "goal": _turned(batch["goal"], GOAL_TURNED),
-            "near": batch["near"][..., [-k % sectors for k in range(sectors)]],
+        """A batch mirrored: what of `models/training.py` has a left and a right; the rest as it is."""
+        turned = {
+            "frame": lambda v: v.flip(-2),
+            "classes": lambda v: v.flip(-1),
+            "cells": lambda v: v.flip(-1),
+            "imu": lambda v: v * self._imu,
+            "proprio": lambda v: _swapped(v, self._proprio),
+            "odometry": torch.neg,
+            "action": lambda v: _swapped(v, self._action),
+            "person_xy": lambda v: v * self._xy,
+            "tick_proprio": lambda v: _swapped(v, self._proprio),
+            "tick_imu": lambda v: v * self._imu,
+            "expert": lambda v: _swapped(v, self._action),
+            "goal": lambda v: v * self._goal,
+            "near": lambda v: v.flip(-1).roll(1, -1),  # sector 0 is in front
         }
+        return {key: turned[key](v) if key in turned else v for key, v in batch.items()}
 
     def decided(self, batch: Batch) -> Tensor:
         """(E,T) bool: somebody in view, or head and base lead to a side."""
@@ -57,21 +62,13 @@ class Mirror:
             lead = lead + batch["proprio"][..., self._yaw]
         return (lead.abs() > self._side_rad) | (batch["person_seen"].sum(-1) > 0)
 
-    def _actions(self, values: Tensor) -> Tensor:
-        order, turned = self._action
-        return _turned(values[..., order], turned)
 
-    def _senses(self, values: Tensor) -> Tensor:
-        order, turned = self._proprio
-        return _turned(values[..., order], turned)
-
-
-def _exchanged(names: list[str]) -> tuple[list[int], tuple[int, ...]]:
+def _exchanged(names: list[str]) -> tuple[Tensor, Tensor]:
     """Where each value comes from, left and right exchanged, and which change their sign."""
     swap = {"left": "right", "right": "left"}
     other = ["".join(swap.get(word, word) for word in _words(name)) for name in names]
     turned = tuple(i for i, name in enumerate(names) if "yaw" in _words(name))
-    return [names.index(name) for name in other], turned
+    return torch.tensor([names.index(name) for name in other]), _signs(len(names), turned)
 
 
 def _words(name: str) -> list[str]:
@@ -79,7 +76,11 @@ def _words(name: str) -> list[str]:
     return re.split(r"([_.])", name)
 
 
-def _turned(values: Tensor, places: tuple[int, ...]) -> Tensor:
-    sign = torch.ones(values.shape[-1])
-    sign[list(places)] = -1
-    return values * sign
+def _swapped(values: Tensor, exchanged: tuple[Tensor, Tensor]) -> Tensor:
+    order, sign = exchanged
+    return values.index_select(-1, order) * sign
+
+
+def _signs(count: int, turned: tuple[int, ...]) -> Tensor:
+    """On torch's default device, as all that a mirror holds."""
+    return torch.tensor([-1.0 if i in turned else 1.0 for i in range(count)])

@@ -130,7 +130,7 @@ def plain_warnings(f: Filtered, e: Tensor, t: Tensor, senses: Senses) -> dict[st
         h, z, _ = w.split(f.belief[e, t - 1])
         h = w.cell(h, z, f.data["action"][e, t])
         mask = torch.ones(len(e), 3)
-        embed, _ = w.encoder(*geometry.unflatten(f.points(e, t), w.s.proprio), mask)
+        embed, _ = w.embedding(*geometry.unflatten(f.points(e, t), w.s.proprio), mask)
         apart = divergence(w.posterior(h, embed), w.prior(h))
     return {
         "divergence": apart,

@@ -2,8 +2,9 @@
 
 Belief = [deterministic h | one-hot categorical z | continuous c | a slot per person]. After Hafner
 et al., DreamerV3 (2023) for the categorical part and its balance, PlaNet (2019) for the continuous
-one, which holds where things are finer than classes can; slots: `models/people.py`. The encoder also
-finds each shirt's hue in the picture as a keypoint (spatial moments: Finn et al. 2016). The recurrent cell is written as plain matrix
+one, which holds where things are finer than classes can; slots: `models/people.py`. The encoder sees
+through the finder, which also gives each hue's and furniture's keypoint (spatial moments: Finn et al.
+2016). The recurrent cell is written as plain matrix
 products (TensorRT likes it) and noise is an input, so the graphs are functions.
 """
 
@@ -17,11 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.layout import GOAL_SIZE, IMU_SLICES, OBSERVE_MASKS
-from models.people import PERSON_FIELDS, Finder, People
+from models.people import FEATURES, MOMENTS, PERSON_FIELDS, Finder, People
 from models.sizes import Sizes
 
-CELLS = 16  # the encoder's first map is CELLS x CELLS
-MOMENTS = 5
 SIGMA_MIN = 0.1  # of the continuous part
 FRAME = 64  # pixels a side
 SINCE = 6
@@ -34,38 +33,13 @@ def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     )
 
 
-class Keypoints(nn.Module):
-    """Where in the picture each class is: a coarse segmentation and its spatial moments."""
-
-    def __init__(self, classes: int) -> None:
-        super().__init__()
-        self.net = nn.Sequential(nn.Conv2d(32, 32, 3, 1, 1), nn.ReLU(), nn.Conv2d(32, classes, 1))
-        axis = (torch.arange(CELLS) + 0.5) / CELLS * 2 - 1
-        y, x = torch.meshgrid(axis, axis, indexing="ij")
-        basis = torch.stack([torch.ones_like(x), x, y, x * x, y * y]).reshape(MOMENTS, -1)
-        self.register_buffer("basis", basis.T.contiguous(), persistent=False)
-
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(N,32,16,16) -> logits (N,C,16,16) and moments (N, C*5): mass, centre, spread."""
-        logits = self.net(features)
-        share = torch.sigmoid(logits).flatten(2)  # (N,C,256)
-        raw = share @ self.basis
-        mass = raw[..., 0:1]
-        mean = raw[..., 1:3] / (mass + 0.5)
-        second = raw[..., 3:5] / (mass + 0.5)
-        spread = ((second - mean * mean).clamp(min=0) + 1e-4).sqrt()
-        return logits, torch.cat([torch.log1p(mass), mean, spread], -1).flatten(1)
-
-
 class Encoder(nn.Module):
-    """Frame, IMU window and senses to one embedding; absent inputs become a learned one."""
+    """What the finder saw, IMU window and senses to one embedding; absent inputs become a learned one."""
 
     def __init__(self, s: Sizes) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 32, 8, 4, 2), nn.ReLU())
-        self.points = Keypoints(s.hues + 1)
         self.conv = nn.Sequential(
-            nn.Conv2d(32, 48, 4, 2, 1), nn.ReLU(), nn.Conv2d(48, 48, 4, 2, 1), nn.ReLU()
+            nn.Conv2d(FEATURES, 48, 4, 2, 1), nn.ReLU(), nn.Conv2d(48, 48, 4, 2, 1), nn.ReLU()
         )
         self.frame = nn.Linear(48 * 16 + (s.hues + 1) * MOMENTS, s.embed)
         self.imu = nn.Linear(IMU_SLICES * 6, 64)
@@ -76,15 +50,20 @@ class Encoder(nn.Module):
         self.frame_size, self.imu_size = s.embed, 64
 
     def forward(
-        self, frame: Tensor, imu: Tensor, proprio: Tensor, odometry: Tensor, mask: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Frame (N,3,64,64) 0..1, imu (N,5,6), proprio (N,P), odometry (N,1), mask (N,3).
+        self,
+        features: Tensor,
+        moments: Tensor,
+        imu: Tensor,
+        proprio: Tensor,
+        odometry: Tensor,
+        mask: Tensor,
+    ) -> Tensor:
+        """Features (N,48,16,16), moments (N,H+1,6), imu (N,5,6), proprio (N,P), odometry (N,1), mask (N,3).
 
-        Returns the embedding (N,E) and the segmentation's logits (N,C,16,16).
+        Returns the embedding (N,E).
         """
-        stem = self.stem(frame - 0.5)
-        logits, moments = self.points(stem)
-        f = self.frame(torch.cat([self.conv(stem).reshape(-1, 48 * 16), moments], -1))
+        f = self.conv(features).reshape(-1, 48 * 16)
+        f = self.frame(torch.cat([f, moments.flatten(1)], -1))
         i = self.imu(imu.reshape(-1, IMU_SLICES * 6))
         both = mask[:, 1:2] * mask[:, 2:3]
         p = self.proprio(torch.cat([proprio, odometry * both], -1))
@@ -98,7 +77,7 @@ class Encoder(nn.Module):
             -1,
         )
         x = present * x + (1 - present) * self.absent
-        return F.relu(self.out(F.relu(self.norm(x)))), logits
+        return F.relu(self.out(F.relu(self.norm(x))))
 
 
 class Decoder(nn.Module):
@@ -207,6 +186,14 @@ class WorldModel(nn.Module):
             nn.Linear(s.hidden + s.skills + GOAL_SIZE, 128), nn.ReLU(), nn.Linear(128, 1)
         )
 
+    def embedding(
+        self, frame: Tensor, imu: Tensor, proprio: Tensor, odometry: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Frame (N,3,64,64) 0..1 and senses (see `Encoder`) -> embedding (N,E), hues' moments (N,H,6)."""
+        features, moments = self.finder(frame)
+        embed = self.encoder(features, moments, imu, proprio, odometry, mask)
+        return embed, moments[:, : self.s.hues]
+
     def split(self, belief: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Belief (N,B) -> deterministic h, stochastic z, slots (N,H,S)."""
         s = self.s
@@ -247,6 +234,20 @@ class WorldModel(nn.Module):
         """Posterior, given h and the embedding of what came."""
         return self.stats(self.post_net(torch.cat([h, embed], -1)))
 
+    def filtering(
+        self, h: Tensor, z: Tensor, action: Tensor, embed: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One frame of training: h, a sample of the posterior, and the posterior net's output."""
+        h = self.cell(h, z, action)
+        raw = self.post_net(torch.cat([h, embed], -1))
+        return h, self.stats(raw).sample(), raw
+
+    def imagining(self, h: Tensor, z: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One frame unseen: h, a sample of the prior, and the prior net's output."""
+        h = self.cell(h, z, action)
+        raw = self.prior_net(h)
+        return h, self.stats(raw).sample(), raw
+
     def cell(self, h: Tensor, z: Tensor, action: Tensor) -> Tensor:
         """One deterministic step (layer-normalised GRU)."""
         x = self.inputs(torch.cat([z, action], -1))
@@ -270,9 +271,9 @@ class Stats:
 
     def sample(self) -> Tensor:
         """(...,S): one-hot with a straight-through gradient, and a reparametrised normal."""
-        flat = self.p.detach().reshape(-1, self.p.shape[-1])
-        hard = torch.zeros_like(flat).scatter_(1, torch.multinomial(flat, 1), 1.0)
-        onehot = hard.reshape(self.p.shape) + self.p - self.p.detach()
+        p = self.p.detach()
+        first = (p / torch.empty_like(p).exponential_()).argmax(-1)  # the first of racing clocks
+        onehot = F.one_hot(first, p.shape[-1]).to(p.dtype) + self.p - p
         return torch.cat(
             [onehot.flatten(-2), self.mean + self.sigma * torch.randn_like(self.sigma)], -1
         )

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from models.sizes import MOTION
 
 CELLS = 16  # the map of shares is CELLS x CELLS
+FEATURES = 48  # of a cell
 MOMENTS = 6  # of a hue: mass, centre (x, y), spread (x, y), peak
 PERSON_FIELDS = 5  # per hue: seen logit, x, y [m], log sigma [m], time since seen [share of 5 s]
 ROOM_M = 3.0  # a usual distance, so that inputs are about one
@@ -26,10 +27,15 @@ KEPT = 3.0  # logit: at first a velocity is kept for about a second
 
 
 class Finder(nn.Module):
-    """Frames -> share of each cell that each hue covers, and the shares' spatial moments."""
+    """Frames -> share of each cell that each hue and furniture cover, and the shares' moments.
+
+    Trained first and alone. What it computes on the way to a cell is also what the world model's
+    encoder sees, which by itself told furniture from room far worse.
+    """
 
     def __init__(self, hues: int) -> None:
         super().__init__()
+        self.hues = hues
         self.net = nn.Sequential(
             nn.Conv2d(3, 16, 5, 2, 2),
             nn.ReLU(),
@@ -37,9 +43,9 @@ class Finder(nn.Module):
             nn.ReLU(),
             nn.Conv2d(32, 48, 3, 2, 1),
             nn.ReLU(),
-            nn.Conv2d(48, 48, 3, 1, 1),
+            nn.Conv2d(48, FEATURES, 3, 1, 1),
             nn.ReLU(),
-            nn.Conv2d(48, hues, 1),
+            nn.Conv2d(FEATURES, hues + 1, 1),
         )
         axis = (torch.arange(CELLS) + 0.5) / CELLS * 2 - 1
         y, x = torch.meshgrid(axis, axis, indexing="ij")
@@ -47,13 +53,18 @@ class Finder(nn.Module):
         self.register_buffer("basis", basis.T.contiguous(), persistent=False)
 
     def cells(self, frame: Tensor) -> Tensor:
-        """(N,3,64,64) in 0..1 -> logits (N,H,16,16)."""
+        """(N,3,64,64) in 0..1 -> logits (N,H+1,16,16); the last is furniture."""
         out: Tensor = self.net(frame - 0.5)
         return out
 
-    def forward(self, frame: Tensor) -> Tensor:
-        """(N,3,64,64) in 0..1 -> moments (N,H,6)."""
-        share = torch.sigmoid(self.cells(frame)).flatten(2)
+    def forward(self, frame: Tensor) -> tuple[Tensor, Tensor]:
+        """(N,3,64,64) in 0..1 -> features (N,48,16,16) and moments (N,H+1,6)."""
+        features = self.net[:-1](frame - 0.5)
+        return features, self.moments(self.net[-1](features))
+
+    def moments(self, logits: Tensor) -> Tensor:
+        """Logits (N,C,16,16) -> mass, centre, spread and peak of each (N,C,6)."""
+        share = torch.sigmoid(logits).flatten(2)
         sharp = share * share  # a faint haze over the picture would pull the centre to its middle
         raw = sharp @ self.basis
         mass = raw[..., 0:1]
@@ -133,6 +144,6 @@ def turned(vector: Tensor, turn: Tensor) -> Tensor:
 
 
 def finder_loss(finder: Finder, frames: Tensor, cells: Tensor) -> Tensor:
-    """Share of each cell that each hue covers; cells (N,H,16,16) in 0..1."""
+    """Share of each cell that each hue and furniture cover; cells (N,H+1,16,16) in 0..1."""
     out = F.binary_cross_entropy_with_logits(finder.cells(frames), cells, reduction="none")
     return out.sum((1, 2, 3)).mean()

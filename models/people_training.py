@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from models.arrays import read_npz
 from models.batch import Batch
+from models.graphed import Mean, Parts, Repeated, adam, compiled, set_rate
 from models.losses import people_along, person_loss, senses_of
 from models.people import FRAME_S, Finder, People, finder_loss, turned
 from models.since import Senses
@@ -34,6 +34,7 @@ UNSEEN = 1.0  # weight of a person who is not seen, against one who is
 PACE, PACE_SINCE = 6.0, 0.2  # weight of the velocity, for those seen within the last second
 PACE_FRAMES = 3  # it is taken over so many frames to each side
 RATE = 2e-3
+SENSED = ("proprio", "imu")
 KEYS = ("person_seen", "person_present", "person_xy", "person_since")
 
 
@@ -52,34 +53,45 @@ def picture(frames: Tensor) -> Tensor:
 def train_finder(
     finder: Finder, files: list[Path], updates: int, seed: int, report: Report
 ) -> None:
-    """Learn the share of each cell that each hue covers."""
+    """Learn the share of each cell that each hue and furniture cover, half of it in a mirror."""
     frames, cells = [], []
     for file in files:
         data = read_npz(file, ("frame", "cells"))
         frames.append(torch.from_numpy(data["frame"][:, ::EVERY]).flatten(0, 1))
-        covered = data["cells"][:, ::EVERY, :-1]  # the last class is furniture
+        covered = data["cells"][:, ::EVERY]
         cells.append(torch.from_numpy(covered).flatten(0, 1))
-    all_frames, all_cells = torch.cat(frames), torch.cat(cells)
+    where = torch.get_default_device()
+    all_frames, all_cells = torch.cat(frames).to(where), torch.cat(cells).to(where)
     del frames, cells
-    g = torch.Generator().manual_seed(seed)
-    finder.train().to(memory_format=torch.channels_last)
+    g = torch.Generator(where).manual_seed(seed)
+    finder.train().requires_grad_(True).to(memory_format=torch.channels_last)
 
     def loss() -> Tensor:
         index = torch.randint(0, len(all_frames), (FINDER_BATCH,), generator=g)
-        return finder_loss(finder, picture(all_frames[index]), all_cells[index].float() / 255)
+        frames, cells = picture(all_frames[index]), all_cells[index].float() / 255
+        half = FINDER_BATCH // 2
+        frames = torch.cat([frames[:half].flip(-1), frames[half:]])
+        return finder_loss(finder, frames, torch.cat([cells[:half].flip(-1), cells[half:]]))
 
-    _descend(finder, loss, updates, "finder", report)
+    _descend(finder, loss, updates, "finder", report, g)
+    finder.requires_grad_(False)
 
 
 def what_was_found(finder: Finder, file: Path) -> Batch:
     """What the filter learns from in one file: senses, moments, and who was where."""
     finder.eval()
+    where = torch.get_default_device()
     data = read_npz(file, ("frame", "proprio", "imu", *KEYS))
     with torch.no_grad():
-        frames = torch.from_numpy(data["frame"])
-        found = [finder(picture(part)) for part in frames.flatten(0, 1).split(AT_ONCE)]
-        both: Any = {k: torch.from_numpy(data[k].astype(np.float32)) for k in ("proprio", "imu")}
-        out = {k: torch.from_numpy(data[k].astype(np.float32)) for k in KEYS}
+        frames = torch.from_numpy(data["frame"]).to(where)
+        found = [
+            finder(picture(part))[1][:, : finder.hues]
+            for part in frames.flatten(0, 1).split(AT_ONCE)
+        ]
+        values = {
+            k: torch.from_numpy(data[k].astype(np.float32)).to(where) for k in (*KEYS, *SENSED)
+        }
+        both, out = {k: values[k] for k in SENSED}, {k: values[k] for k in KEYS}
         moments = torch.cat(found)
         out["moments"] = moments.reshape(*frames.shape[:2], *moments.shape[1:])
         out["senses"] = senses_of(both)
@@ -104,17 +116,19 @@ def train_people(
     data = {k: torch.cat([p[k] for p in parts]) for k in parts[0]}
     del parts
     data["velocity"] = walking_m_s(data["person_xy"], data["senses"], senses, full_m_s)
-    g = torch.Generator().manual_seed(seed)
+    g = torch.Generator(torch.get_default_device()).manual_seed(seed)
     people.train()
+    compiled(g.device.type, people)
+    pairs = Pairs(data)
 
     def loss() -> Tensor:
-        batch = sequences(data, g)
+        batch = pairs.sequences(g)
         kept = frames_kept(batch["senses"].shape[1], g)
         slots = people_along(people, batch["senses"], batch["moments"], kept)
         where = person_loss(people.fields(slots).flatten(-2), batch, UNSEEN)
         return where + PACE * _pace_loss(slots[..., -2:], batch)
 
-    _descend(people, loss, updates, "people", report)
+    _descend(people, loss, updates, "people", report, g)
 
 
 def walking_m_s(xy: Tensor, sensed: Tensor, senses: Senses, full_m_s: float) -> Tensor:
@@ -138,25 +152,31 @@ def _pace_loss(velocity: Tensor, batch: Batch) -> Tensor:
     return (apart * known).mean()
 
 
-def sequences(data: Batch, g: torch.Generator) -> Batch:
-    """A batch of random subsequences of one hue each, some from an episode's start (empty slots)."""
-    worn = (data["person_present"] > 0).any(1)
-    nobody = int(FILTER_BATCH * NOBODY)
-    which = [(worn, FILTER_BATCH)]
-    if not worn.all():
-        which = [(worn, FILTER_BATCH - nobody), (~worn, nobody)]
-    rows = [pairs.nonzero()[_some(int(pairs.sum()), n, g)] for pairs, n in which]
-    episode, hue = torch.cat(rows)[:, None].unbind(-1)
-    length = data["senses"].shape[1]
-    t = min(FILTER_LENGTH, length)
-    start = _some(length - t + 1, FILTER_BATCH, g)
-    start = start * (torch.rand(FILTER_BATCH, generator=g) >= FROM_START)
-    index = start[:, None] + torch.arange(t)[None]
-    out = {
-        k: v[episode, index] if k == "senses" else v[episode, index, hue][:, :, None]
-        for k, v in data.items()
-    }
-    return out | {"mask": torch.ones(FILTER_BATCH, 3)}
+class Pairs:
+    """The pairs of an episode and a hue that somebody wears in it, and of one that nobody does."""
+
+    def __init__(self, data: Batch) -> None:
+        self._data = data
+        worn = (data["person_present"] > 0).any(1)
+        nobody = 0 if worn.all() else int(FILTER_BATCH * NOBODY)
+        both = (worn, FILTER_BATCH - nobody), (~worn, nobody)
+        self._which = [(pairs.nonzero(), n) for pairs, n in both if n]
+
+    def sequences(self, g: torch.Generator) -> Batch:
+        """A batch of random subsequences of one hue each, some from an episode's start (empty slots)."""
+        data = self._data
+        rows = [pairs[_some(len(pairs), n, g)] for pairs, n in self._which]
+        episode, hue = torch.cat(rows)[:, None].unbind(-1)
+        length = data["senses"].shape[1]
+        t = min(FILTER_LENGTH, length)
+        start = _some(length - t + 1, FILTER_BATCH, g)
+        start = start * (torch.rand(FILTER_BATCH, generator=g) >= FROM_START)
+        index = start[:, None] + torch.arange(t)[None]
+        out = {
+            k: v[episode, index] if k == "senses" else v[episode, index, hue][:, :, None]
+            for k, v in data.items()
+        }
+        return out | {"mask": torch.ones(FILTER_BATCH, 3)}
 
 
 def _some(below: int, count: int, g: torch.Generator) -> Tensor:
@@ -172,24 +192,32 @@ def frames_kept(length: int, g: torch.Generator) -> Tensor:
     time = torch.arange(length)
     for k in range(SPANS):
         inside = (time >= first[:, k, None]) & (time < last[:, k, None])
-        kept[inside & (spans > k)[:, None]] = 0
+        kept = kept.masked_fill(inside & (spans > k)[:, None], 0)
     return kept
 
 
 def _descend(
-    module: nn.Module, loss_of: Callable[[], Tensor], updates: int, name: str, report: Report
+    module: nn.Module,
+    loss_of: Callable[[], Tensor],
+    updates: int,
+    name: str,
+    report: Report,
+    g: torch.Generator,
 ) -> None:
-    optimiser = torch.optim.Adam(module.parameters(), lr=RATE, eps=1e-5)
-    total, count = 0.0, 0
-    for update in range(1, updates + 1):
-        for group in optimiser.param_groups:
-            group["lr"] = rate_at(update, updates)
+    parameters = list(module.parameters())
+    optimiser = adam(parameters, RATE)
+
+    def step() -> Parts:
         loss = loss_of()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(module.parameters(), 10.0)
+        nn.utils.clip_grad_norm_(parameters, 10.0)
         optimiser.step()
-        total, count = total + float(loss.detach()), count + 1
+        return {name: loss.detach()}
+
+    mean, repeated = Mean(), Repeated(step, g)
+    for update in range(1, updates + 1):
+        set_rate(optimiser, rate_at(update, updates))
+        mean.add(repeated())
         if update % 100 == 0 or update == updates:
-            report(update, {name: total / count})
-            total, count = 0.0, 0
+            report(update, mean.take())

@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 
 from models.batch import Batch
+from models.graphed import Mean, Parts, Repeated, adam, set_rate
 from models.mirror import Mirror
 from models.networks import Policy, WorldModel
 from models.policy_losses import policy_loss
-from models.training import Episodes, drawn_from, filtered
+from models.training import Episodes, drawn_from, filtered, generator
 
 # Share of the core's numbers that an update does without (dropout: Srivastava et al. 2014): there are
 # few rooms, and a policy that knew them by heart had a tenth more error in others.
@@ -31,19 +32,17 @@ class PolicyTrainer:
         self._parts: list[Batch] = []
         self._seed = seed
 
-    def add(self, episodes: Episodes, mirror: Mirror | None = None, at_once: int = 20) -> None:
+    def add(self, episodes: Episodes, mirror: Mirror | None = None) -> None:
         """Filter all episodes and keep beliefs, ticks and goals; with a mirror, their mirror images."""
-        for start in range(0, episodes.count, at_once):
-            rows = slice(start, start + at_once)
-            batch = {key: value[rows] for key, value in episodes.data.items()}
-            usable = torch.ones(batch["action"].shape[:2], dtype=torch.bool)
-            if mirror is not None:
-                batch, usable = mirror(batch), mirror.decided(batch)
-            batch["mask"] = torch.ones(len(batch["action"]), 3)
-            belief, _ = filtered(self.world, batch)
-            kept = {k: batch[k][usable] for k in TICK_KEYS}
-            kept["belief"] = belief[usable].half()
-            self._parts.append(kept)
+        batch = dict(episodes.data)
+        usable = torch.ones(batch["action"].shape[:2], dtype=torch.bool)
+        if mirror is not None:
+            batch, usable = mirror(batch), mirror.decided(batch)
+        batch["mask"] = torch.ones(len(batch["action"]), 3)
+        belief, _ = filtered(self.world, batch)
+        kept = {k: batch[k][usable] for k in TICK_KEYS}
+        kept["belief"] = belief[usable].half()
+        self._parts.append(kept)
 
     def train(
         self,
@@ -56,7 +55,7 @@ class PolicyTrainer:
         """Train the policy on all that was added; every round draws numbers of its own."""
         seed = self._seed * 1000 + round_number
         with drawn_from(seed):  # of dropout
-            self._train(updates, report, batch, rate, torch.Generator().manual_seed(seed))
+            self._train(updates, report, batch, rate, generator(seed))
 
     def _train(
         self,
@@ -68,12 +67,10 @@ class PolicyTrainer:
     ) -> None:
         data = {k: torch.cat([p[k] for p in self._parts]) for k in self._parts[0]}
         count = len(data["belief"])
-        optimiser = torch.optim.Adam(self.policy.parameters(), lr=rate, eps=1e-5)
+        optimiser = adam(list(self.policy.parameters()), rate)
         self.policy.train()
-        total = 0.0
-        for update in range(1, updates + 1):
-            for group in optimiser.param_groups:
-                group["lr"] = rate * (1 - 0.98 * update / updates)
+
+        def step() -> Parts:
             index = torch.randint(0, count, (batch,), generator=g)
             picked = {k: v[index][:, None].float() for k, v in data.items()}
             picked["mask"] = torch.ones(batch, 3)
@@ -83,7 +80,11 @@ class PolicyTrainer:
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
-            total += float(loss.detach())
+            return {"policy": loss.detach()}
+
+        mean, repeated = Mean(), Repeated(step, g)
+        for update in range(1, updates + 1):
+            set_rate(optimiser, rate * (1 - 0.98 * update / updates))
+            mean.add(repeated())
             if update % 500 == 0 or update == updates:
-                report(update, {"policy": total / (500 if update % 500 == 0 else update % 500)})
-                total = 0.0
+                report(update, mean.take())

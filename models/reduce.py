@@ -27,7 +27,7 @@ BETWEEN = ("Relu",)  # exact in any precision, so that two products need no cast
 # and where the decoder looks.
 KEPT = re.compile(
     r"(w\.)?(prior_net\.3|post_net\.3|sense|people\..*|finder\.net\.8|bump|near|reward\.2|body\.5"
-    r"|decoder\.deconv\.4|decoder\.refine\..*|encoder\.points\..*)\.weight"
+    r"|decoder\.deconv\.4|decoder\.refine\..*)\.weight"
 )
 # Of int8 also: the policy's newest senses and the skill, which are few and must be exact, and what
 # finds people, for places are metres.

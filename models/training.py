@@ -26,6 +26,7 @@ from torch import nn
 from models.arrays import read_npz
 from models.batch import Batch
 from models.errors import ModelError
+from models.graphed import Mean, Parts, Repeated, adam, set_rate
 from models.kept import fill, load, reading, save
 from models.losses import (
     Weights,
@@ -38,6 +39,7 @@ from models.losses import (
     unroll,
     world_loss,
 )
+from models.mirror import Mirror
 from models.networks import Policy, WorldModel
 from models.people import PERSON_FIELDS
 from models.since import Senses
@@ -81,16 +83,22 @@ def drawn_from(seed: int) -> Iterator[None]:
 
     Else what a stage draws would depend on the stages that this process ran before it.
     """
-    with torch.random.fork_rng(devices=[]):
+    on_gpu = torch.get_default_device().type == "cuda"
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if on_gpu else []):
         torch.manual_seed(seed)
         yield
 
 
-class Episodes:
-    """Recorded episodes in memory; frames stay bytes."""
+def generator(seed: int) -> torch.Generator:
+    """Random numbers of a stage's own, drawn where its tensors are."""
+    return torch.Generator(torch.get_default_device()).manual_seed(seed)
 
-    def __init__(self, files: list[Path]) -> None:
-        """Read them.
+
+class Episodes:
+    """Recorded episodes in memory, on torch's default device; frames stay bytes."""
+
+    def __init__(self, files: list[Path], mirror: Mirror | None = None) -> None:
+        """Read them; with a mirror, half of every batch comes mirrored.
 
         Raises:
             ModelError: a file is cut, or there is none.
@@ -110,7 +118,9 @@ class Episodes:
         self.data: Batch = {}
         for key in list(parts):
             joined = np.concatenate(parts.pop(key))
-            self.data[key] = torch.from_numpy(joined if key in BYTES else joined.astype(np.float32))
+            values = torch.from_numpy(joined if key in BYTES else joined.astype(np.float32))
+            self.data[key] = values.to(torch.get_default_device())
+        self._mirror = mirror
         self.count, self.length = self.data["action"].shape[:2]
 
     def batch(self, schedule: Schedule, g: torch.Generator) -> Batch:
@@ -121,6 +131,10 @@ class Episodes:
         start = torch.where(torch.rand(n, generator=g) < 0.1, torch.zeros_like(start), start)
         index = start[:, None] + torch.arange(t)[None]
         out = {key: value[episode[:, None], index] for key, value in self.data.items()}
+        if self._mirror is not None:
+            half = n // 2
+            turned = self._mirror({key: value[:half] for key, value in out.items()})
+            out = {key: torch.cat([turned[key], value[half:]]) for key, value in out.items()}
         drop = torch.rand(n, 3, generator=g)
         mask = torch.ones(n, 3)
         mask[:, 0] = (drop[:, 0] >= schedule.frame_dropout).float()
@@ -140,31 +154,30 @@ class Trainer:
         self, sizes: Sizes, senses: Senses, schedule: Schedule, weights: Weights | None = None
     ) -> None:
         torch.manual_seed(schedule.seed)
+        self.device = torch.get_default_device().type
         self.sizes, self.senses, self.schedule = sizes, senses, schedule
         self.weights = weights or Weights()
         self.world = WorldModel(sizes).to(memory_format=torch.channels_last)
+        self.world.finder.requires_grad_(False)
         self.policy = Policy(sizes)
         alone = (*self.world.finder.parameters(), *self.world.people.parameters())
         apart = {id(p) for p in alone}  # `models/people_training.py` trains these
         both = [*self.world.parameters(), *self.policy.parameters()]
         self.parameters = [p for p in both if id(p) not in apart]
-        self.optimiser = torch.optim.Adam(self.parameters, lr=schedule.rate, eps=1e-5)
-        self.generator = torch.Generator().manual_seed(schedule.seed)
+        self.optimiser = adam(self.parameters, schedule.rate)
+        self.generator = generator(schedule.seed)
         self.update = 0
+        if self.device == "cuda":
+            self.world.filtering = torch.compile(self.world.filtering, dynamic=False)
+            self.world.imagining = torch.compile(self.world.imagining, dynamic=False)
 
-    def step(self, episodes: Episodes) -> dict[str, float]:
-        """One update on one random batch; the loss's parts."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.schedule.rate_at(self.update)
+    def step(self, episodes: Episodes) -> Parts:
+        """One update on one random batch, at the rate that is set; the loss's parts."""
         batch = episodes.batch(self.schedule, self.generator)
         loss, parts = world_loss(
             self.world, self.policy, batch, self.senses, self.weights, self.generator
         )
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.parameters, self.schedule.clip)
-        self.optimiser.step()
-        self.update += 1
+        descend(loss, self.optimiser, self.parameters, self.schedule.clip)
         return parts
 
     def train(
@@ -176,16 +189,14 @@ class Trainer:
         every: int = 100,
     ) -> None:
         """Run updates up to `until`, with a mean report and a checkpoint every `every`."""
-        total: dict[str, float] = {}
-        count = 0
+        mean, step = Mean(), Repeated(lambda: self.step(episodes), self.generator)
         while self.update < until:
-            for key, value in self.step(episodes).items():
-                total[key] = total.get(key, 0.0) + value
-            count += 1
+            set_rate(self.optimiser, self.schedule.rate_at(self.update))
+            mean.add(step())
+            self.update += 1
             if self.update % every == 0 or self.update == until:
                 self.save(checkpoint)  # first: a report may be stopped while it draws
-                report(self.update, {k: v / count for k, v in total.items()})
-                total, count = {}, 0
+                report(self.update, mean.take())
 
     def save(self, file: Path) -> None:
         """Write a checkpoint.
@@ -199,7 +210,7 @@ class Trainer:
                 "policy": self.policy.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
                 "generator": self.generator.get_state(),
-                "random": torch.get_rng_state(),  # beliefs are sampled from the global generator
+                "random": self._random(),  # beliefs are sampled from the global generator
                 "update": self.update,
                 "sizes": asdict(self.sizes),
             },
@@ -219,8 +230,27 @@ class Trainer:
             self.optimiser.load_state_dict(state["optimiser"])
             self.generator.set_state(state["generator"])
             if "random" in state:
-                torch.set_rng_state(state["random"])
+                set_state = (
+                    torch.cuda.set_rng_state if self.device == "cuda" else torch.set_rng_state
+                )
+                set_state(state["random"])
             self.update = state["update"]
+
+    def _random(self) -> torch.Tensor:
+        return torch.cuda.get_rng_state() if self.device == "cuda" else torch.get_rng_state()
+
+
+def descend(
+    loss: torch.Tensor,
+    optimiser: torch.optim.Optimizer,
+    parameters: list[nn.Parameter],
+    clip: float,
+) -> None:
+    """One step down the gradient, its norm at most `clip`."""
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(parameters, clip)
+    optimiser.step()
 
 
 def filtered(world: WorldModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -230,10 +260,9 @@ def filtered(world: WorldModel, batch: Batch) -> tuple[torch.Tensor, torch.Tenso
     """
     with torch.no_grad():
         frames = frames_of(batch)
-        embeds, _ = embed(world, batch, frames)
+        embeds, moments = embed(world, batch, frames)
         u = unroll(world, embeds, batch["action"], mode=True)
         first = world.post_net[0](torch.cat([u.h, embeds], -1).flatten(0, 1))
-        moments = world.finder(frames).reshape(*u.h.shape[:2], world.s.hues, -1)
         slots = people_along(
             world.people, senses_of(batch), moments, moments.new_ones(u.h.shape[:2])
         )
@@ -255,22 +284,21 @@ def train_decoder(
 ) -> None:
     """Train the decoder alone on the frozen world model's open loop (`decoder_loss`)."""
     parameters = list(world.decoder.parameters())
-    optimiser = torch.optim.Adam(parameters, lr=schedule.rate, eps=1e-5)
-    g = torch.Generator().manual_seed(schedule.seed)
-    total = 0.0
+    optimiser = adam(parameters, schedule.rate)
+    g = generator(schedule.seed)
+
+    def step() -> Parts:
+        loss = decoder_loss(world, episodes.batch(schedule, g), senses, g)
+        descend(loss, optimiser, parameters, schedule.clip)
+        return {"decoder": loss.detach()}
+
+    mean, repeated = Mean(), Repeated(step, g)
     with drawn_from(schedule.seed):
         for update in range(1, schedule.updates + 1):
-            for group in optimiser.param_groups:
-                group["lr"] = schedule.rate_at(update)
-            loss = decoder_loss(world, episodes.batch(schedule, g), senses, g)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(parameters, schedule.clip)
-            optimiser.step()
-            total += float(loss.detach())
+            set_rate(optimiser, schedule.rate_at(update))
+            mean.add(repeated())
             if update % 100 == 0 or update == schedule.updates:
-                report(update, {"decoder": total / (100 if update % 100 == 0 else update % 100)})
-                total = 0.0
+                report(update, mean.take())
 
 
 def fit_spread(
@@ -282,7 +310,7 @@ def fit_spread(
     at the start; slope and shift of log sigma. A network that filters by the mode is surer than it
     may be, and more so of those that it is sure of. (Recalibration: Kuleshov et al. 2018.)
     """
-    g = torch.Generator().manual_seed(schedule.seed + 1)
+    g = generator(schedule.seed + 1)
     steps, start, samples = SPREAD_STEPS, min(schedule.length - SPREAD_STEPS - 1, 18), 8
     apart, spread, said = [], [], []
     for number in range(batches):
@@ -290,7 +318,7 @@ def fit_spread(
         with torch.no_grad(), drawn_from(schedule.seed + 1 + number):
             embeds, _ = embed(world, batch, frames_of(batch))
             u = unroll(world, embeds, batch["action"], mode=True)
-            rolled = roll(world, u, batch, senses, start, steps, samples).beliefs
+            rolled = roll(world, u, batch, senses, torch.tensor([start]), steps, samples).beliefs
             slots = world.split(filtered(world, batch)[0][:, start])[2].repeat(samples, 1, 1)
             for k in range(steps):
                 slots = world.people(slots, world.sense(world.trunk(rolled[:, k])))

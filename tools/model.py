@@ -133,6 +133,12 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         default=TrainSettings.batch,
         help="sequences per update (default %(default)s)",
     )
+    add(
+        "--device",
+        choices=("cpu", "cuda"),
+        default=TrainSettings.device,
+        help="where it trains; collecting is done on the CPU's cores (default %(default)s)",
+    )
     add("--seed", type=whole(0, MOST_SEED), default=TrainSettings.seed)
 
 
@@ -151,7 +157,7 @@ def train(args: argparse.Namespace) -> int:
         finder_updates=args.finder_updates, people_updates=args.people_updates, demonstrations=args.demonstrations,
         policy_rounds=args.policy_rounds, policy_updates=args.policy_updates,
         undisturbed=args.undisturbed,
-        pool=Pool(args.jobs, args.engine), threads=args.threads, seed=args.seed, batch=args.batch, length=args.length,
+        pool=Pool(args.jobs, args.engine), threads=args.threads, seed=args.seed, batch=args.batch, length=args.length, device=args.device,
     )  # fmt: skip
     try:
         print(f"bundle: {run(settings, say)}")

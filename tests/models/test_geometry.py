@@ -61,7 +61,7 @@ def test_the_networks_own_patterns_count_every_relu(filtered: mo.Filtered) -> No
     e, t = filtered.moments(2)
     points = filtered.points(e, t)
     on = geo.pattern_of(filtered.world, filtered.belief[e[0], t[0], : S.deter][None])(points)
-    convolutions = (32 + 32) * 256 + 48 * 64 + 48 * 16
+    convolutions = (16 + 32) * 1024 + 2 * 48 * 256 + 48 * 64 + 48 * 16
     assert on.shape == (2, convolutions + (S.embed + 128) + S.embed + S.hidden)
     assert geo.unflatten(points, S.proprio)[1].shape == (2, 5, 6)
 

@@ -78,12 +78,11 @@ def test_moments_are_those_of_what_is_covered() -> None:
     finder = Finder(2)
     share = torch.full((1, 2, 16, 16), -20.0)
     share[0, 0, 4:8, 12:14] = 20.0  # rows 4..7, columns 12..13
-    finder.cells = lambda _frame: share  # type: ignore[method-assign]
-    mass, x, y, spread_x, spread_y, peak = finder(torch.zeros(1, 3, 64, 64))[0, 0].tolist()
+    mass, x, y, spread_x, spread_y, peak = finder.moments(share)[0, 0].tolist()
     assert mass == pytest.approx(np.log1p(8), rel=1e-3) and peak == pytest.approx(1)
     assert x == pytest.approx(13 / 8 - 1, abs=0.02) and y == pytest.approx(6 / 8 - 1, abs=0.02)
     assert spread_y > spread_x
-    assert finder(torch.zeros(1, 3, 64, 64))[0, 1, 0].item() == pytest.approx(0, abs=1e-3)
+    assert finder.moments(share)[0, 1, 0].item() == pytest.approx(0, abs=1e-3)
 
 
 def test_walking_is_told_from_the_bases_own_way() -> None:
@@ -115,7 +114,7 @@ def test_sequences_are_of_one_hue_and_some_of_nobody() -> None:
         "person_present": worn,
         "moments": worn[..., None],
     }
-    batch = training.sequences(data, torch.Generator().manual_seed(0))
+    batch = training.Pairs(data).sequences(torch.Generator().manual_seed(0))
     assert batch["moments"].shape == (training.FILTER_BATCH, training.FILTER_LENGTH, 1, 1)
     assert torch.equal(batch["moments"][..., 0], batch["person_present"])
     assert 1 - batch["person_present"].mean().item() == pytest.approx(training.NOBODY)

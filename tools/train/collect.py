@@ -38,13 +38,14 @@ from tools.twin.truth import TRUTH
 from tools.twin.twin import Twin
 
 Float32 = npt.NDArray[np.float32]
-EPISODES_PER_FILE = 20
+EPISODES_PER_FILE = 4
 LEARNED = SKILLS[1:]
 # How often each learned skill drives while collecting.
 SHARES = {"follow": 0.35, "approach": 0.2, "look_at": 0.25, "search": 0.1, "go_to": 0.1}
 CHANGE_S = (5.0, 10.0)  # a skill drives so long, then another one
 HIDES = 0.3  # more often than where it is judged: what is rare must be learned too
 WILD_SHARE = 0.1  # of expert episodes: random driving
+HEAD, HEAD_SHARE = ("head_yaw", "head_pitch"), 0.4  # a head that whirls sees nothing to learn from
 
 
 @dataclass(frozen=True)
@@ -120,12 +121,14 @@ class RecordingPolicy:
         self._inner = inner
         self._rng = np.random.default_rng([seed, 0xD1CE])
         self._noise = np.zeros(layout.action_size)
+        self._share = np.array([HEAD_SHARE if j.name in HEAD else 1.0 for j in layout.joints])
         kind = self._rng.random()
         self._sigma = 0.0 if kind < 0.25 else self._rng.uniform(0.1, 0.8)
         self._wild = inner is None and kind > 1 - WILD_SHARE
         self._expert_share = 0.0 if inner is None else self._rng.uniform(0.0, 0.6)
         self._ticks = 0
         self._burst_until = self._change_at = 0
+        self._burst: Float32 = np.zeros(layout.action_size, np.float32)
         self._by_expert = True
         self._skill = LEARNED[0]
         self._frame = -1
@@ -174,12 +177,14 @@ class RecordingPolicy:
     def _drive(self, belief: Float32, age_s: float, proprio: Float32, imu: Float32) -> Float32:
         rng, size = self._rng, len(self._noise)
         if self._ticks % 5 == 0:
-            self._noise = self._noise * 0.9 + rng.normal(0, 1, size) * 0.22 * self._sigma
+            self._noise = (
+                self._noise * 0.9 + rng.normal(0, 1, size) * 0.22 * self._sigma * self._share
+            )
         if self._ticks % 100 == 0:  # once a second: who drives, and is there a burst
             self._by_expert = rng.random() < self._expert_share
             if self._sigma > 0 and rng.random() < (0.6 if self._wild else 0.15):
                 self._burst_until = self._ticks + int(rng.uniform(40, 120))
-                self._burst = rng.uniform(-1, 1, size).astype(np.float32) * 0.8
+                self._burst = (rng.uniform(-1, 1, size) * 0.8 * self._share).astype(np.float32)
         if self._ticks < self._burst_until:
             return self._burst
         if self._wild:

@@ -6,11 +6,13 @@ interrupted training goes on where it stopped. Counted in updates, never in wall
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from models.export import check_place, replacing, write_bundle
 from models.kept import fill, load, save
 from models.manifest import Training
 from models.mirror import Mirror
+from models.networks import Policy, WorldModel
 from models.people_training import train_finder, train_people
 from models.policy_training import PolicyTrainer
 from models.since import Senses
@@ -30,12 +33,14 @@ from models.training import (
     Schedule,
     Trainer,
     beliefs_of,
+    drawn_from,
     fit_spread,
+    generator,
     train_decoder,
 )
 from runtime.body import load_body
 from tools.evaluate.thresholds import measure
-from tools.train.collect import CollectSettings, collect
+from tools.train.collect import EPISODES_PER_FILE, CollectSettings, collect
 from tools.train.draft import draft, sizes_for
 from tools.train.progress import Progress
 from tools.train.settings import TrainSettings
@@ -47,6 +52,7 @@ EXPERT_SEED = 1_000_000
 DEMONSTRATION_SEED = 1_200_000
 AGGREGATION_SEED = 5_000_000
 ROOT = Path(__file__).parents[2]
+AT_ONCE = {"cpu": 20, "cuda": 200}  # episodes that are filtered together
 
 
 def train(settings: TrainSettings, say: Callable[[str], None]) -> Path:
@@ -57,9 +63,10 @@ def train(settings: TrainSettings, say: Callable[[str], None]) -> Path:
             training, one runs in it now, or a file in it is cut.
     """
     load_body(settings.body)
+    _check_device(settings.device)
     _check_places(settings.work, settings.out)
     settings.work.mkdir(parents=True, exist_ok=True)
-    with alone(settings.work):
+    with alone(settings.work), torch.device(settings.device):
         stamp(settings)
         return _stages(settings, say)
 
@@ -79,29 +86,31 @@ def _stages(settings: TrainSettings, say: Callable[[str], None]) -> Path:
     if checkpoint.is_file():
         trainer.load(checkpoint)
         say(f"resuming at update {trainer.update} of {schedule.updates}")
+    mirror = Mirror(layout, SIDE_RAD, LEAD_S)
     files = collect(
         CollectSettings(settings.body, settings.episodes, settings.seed + EXPERT_SEED),
         settings.work / "expert",
         settings.pool,
         say,
     )
+    _finder(settings, trainer, files, say)
     until = 0
     for round_number, updates in enumerate(settings.updates):
         until += updates
         if round_number:
             files += _aggregate(settings, trainer, files, round_number, say)
         if trainer.update < until:
-            episodes = Episodes(files)
+            episodes = Episodes(files, mirror)
             say(f"round {round_number}: {episodes.count} episodes of {episodes.length} frames")
             progress = Progress(settings.work / "losses", schedule.updates, trainer.update, say)
             trainer.train(episodes, until, checkpoint, progress)
-    _decoder(settings, trainer, files, say)
+    _decoder(settings, trainer, Episodes(files, mirror), say)
     wanted = CollectSettings(
         settings.body, settings.demonstrations, settings.seed + DEMONSTRATION_SEED
     )
     unseen = collect(wanted, settings.work / "demonstrations", settings.pool, say)
-    _people(settings, trainer, files, unseen, say)
-    driven = _policy_rounds(settings, trainer, files, unseen, say)
+    _people(settings, trainer, [*files, *unseen], say)
+    driven = _policy_rounds(settings, trainer, files, unseen, mirror, say)
     files += [*unseen, *driven]
     if driven:
         slope, shift = fit_spread(trainer.world, trainer.senses, Episodes(driven), schedule)
@@ -115,6 +124,14 @@ def _stages(settings: TrainSettings, say: Callable[[str], None]) -> Path:
         shutil.copytree(whole, place, dirs_exist_ok=True)
     shutil.rmtree(whole, ignore_errors=True)
     return settings.out
+
+
+def _check_device(device: str) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ModelError(
+            f"--device cuda: this torch ({torch.__version__}) finds no GPU; install a torch with CUDA "
+            "and the card's driver, or train with --device cpu"
+        )
 
 
 def _check_places(work: Path, out: Path) -> None:
@@ -133,7 +150,7 @@ def _check_places(work: Path, out: Path) -> None:
 
 
 def _decoder(
-    settings: TrainSettings, trainer: Trainer, files: list[Path], say: Callable[[str], None]
+    settings: TrainSettings, trainer: Trainer, episodes: Episodes, say: Callable[[str], None]
 ) -> None:
     """The decoder alone, once the beliefs it draws from stand still."""
     done = settings.work / "decoder.pt"
@@ -143,35 +160,51 @@ def _decoder(
     say("decoder: frames up to a second ahead")
     schedule = replace(
         trainer.schedule, updates=settings.decoder_updates, frame_dropout=0, senses_dropout=0, rate=1e-3,
-        batch=settings.batch, length=settings.length,
+        batch=settings.batch, length=settings.decoder_length,
     )  # fmt: skip
     progress = Progress(settings.work / "decoder", schedule.updates, 0, say)
-    train_decoder(trainer.world, trainer.senses, Episodes(files), schedule, progress)
+    train_decoder(trainer.world, trainer.senses, episodes, schedule, progress)
     save(trainer.world.decoder.state_dict(), done)
 
 
-def _people(
-    settings: TrainSettings,
-    trainer: Trainer,
-    files: list[Path],
-    unseen: list[Path],
-    say: Callable[[str], None],
+def _finder(
+    settings: TrainSettings, trainer: Trainer, files: list[Path], say: Callable[[str], None]
 ) -> None:
-    """The finder on the world model's episodes; the people's filter on those new to both, too."""
-    world, seed, body = trainer.world, settings.seed, load_body(settings.body)
+    """The finder on the world model's episodes: the world model sees through it."""
+    finder, updates = trainer.world.finder, settings.finder_updates
+    with _stage(settings, "finder", finder, updates, say) as progress:
+        if progress:
+            train_finder(finder, files, updates, settings.seed, progress)
+
+
+def _people(
+    settings: TrainSettings, trainer: Trainer, files: list[Path], say: Callable[[str], None]
+) -> None:
+    """The people's filter, also on episodes that are new to the finder."""
+    world, updates = trainer.world, settings.people_updates
+    body = load_body(settings.body)
     full_m_s = body.joint[0].velocity_max_rad_s * body.geometry.wheel_radius_m
+    with _stage(settings, "people", world.people, updates, say) as progress:
+        if progress:
+            train_people(
+                world.people, world.finder, files, updates, settings.seed, progress,
+                trainer.senses, full_m_s,
+            )  # fmt: skip
 
-    def stage(name: str, module: nn.Module, updates: int, run: Callable[[Progress], None]) -> None:
-        done = settings.work / f"{name}.pt"
-        if done.is_file():
-            fill(done, module, load(done))
-            return
-        say(f"{name}: {updates} updates")
-        run(Progress(settings.work / name, updates, 0, say))
-        save(module.state_dict(), done)
 
-    stage("finder", world.finder, settings.finder_updates, lambda p: train_finder(world.finder, files, settings.finder_updates, seed, p))  # fmt: skip
-    stage("people", world.people, settings.people_updates, lambda p: train_people(world.people, world.finder, [*files, *unseen], settings.people_updates, seed, p, trainer.senses, full_m_s))  # fmt: skip
+@contextmanager
+def _stage(
+    settings: TrainSettings, name: str, module: nn.Module, updates: int, say: Callable[[str], None]
+) -> Iterator[Progress | None]:
+    """Around a stage's training, or None where it was done before; what it left is kept."""
+    done = settings.work / f"{name}.pt"
+    if done.is_file():
+        fill(done, module, load(done))
+        yield None
+        return
+    say(f"{name}: {updates} updates")
+    yield Progress(settings.work / name, updates, 0, say)
+    save(module.state_dict(), done)
 
 
 def _policy_rounds(
@@ -179,29 +212,29 @@ def _policy_rounds(
     trainer: Trainer,
     files: list[Path],
     demonstrations: list[Path],
+    mirror: Mirror,
     say: Callable[[str], None],
 ) -> list[Path]:
     """Drive, label, clone again: the world model stays, the policy learns from its own mistakes.
 
     It learns on episodes that the world model has never seen, for of those it was trained on a
-    model knows more than it will know of any other; those only in a mirror, all others both ways.
+    model knows more than it will know of any other; each as it was and in a mirror.
     Returns the episodes that it drove.
     """
     cloning = PolicyTrainer(trainer.world, trainer.policy, settings.seed)
-    mirror = Mirror(load_body(settings.body).layout(), SIDE_RAD, LEAD_S)
     driven: list[Path] = []
+    together = AT_ONCE[settings.device] // EPISODES_PER_FILE
 
-    def learn_from(what: str, more: list[Path], also_as_seen: bool = True) -> None:
+    def learn_from(what: str, more: list[Path]) -> None:
         began = time.monotonic()
-        for done, file in enumerate(more, 1):
-            episodes = Episodes([file])
-            if also_as_seen:
-                cloning.add(episodes)
+        for first in range(0, len(more), together):
+            episodes = Episodes(more[first : first + together])
+            cloning.add(episodes)
             cloning.add(episodes, mirror)
+            done = min(first + together, len(more))
             left = (time.monotonic() - began) / done * (len(more) - done)
             say(f"policy: {done} of {len(more)} files of {what}, {left:.0f} s left")
 
-    learn_from("mirror images", files, also_as_seen=False)
     learn_from("demonstrations and their mirror images", demonstrations)
     first = len(settings.updates)
     for number in range(first, first + settings.policy_rounds + 1):
@@ -246,16 +279,13 @@ def _export(
 ) -> None:
     layout = load_body(settings.body).layout()
     sample = Episodes(files[:1])
-    g = torch.Generator().manual_seed(0)
-    batch = sample.batch(replace(trainer.schedule, frame_dropout=0, senses_dropout=0), g)
-    trainer.world.eval()
-    trainer.policy.eval()
-    beliefs, on_rate = beliefs_of(trainer.world, batch)
+    schedule = replace(trainer.schedule, frame_dropout=0, senses_dropout=0)
+    beliefs, on_rate = beliefs_of(trainer.world, sample.batch(schedule, generator(0)))
     seconds = settings.work / "seconds.txt"
     updates = trainer.update
     fields = draft(
         layout, settings.name, version,
-        f"twin, {len(files)} files of episodes, {updates} updates, seed {settings.seed}",
+        f"twin, {len(files)} files of episodes, {updates} updates, seed {settings.seed}, {settings.device}",
     )  # fmt: skip
     fields["training"] = Training(
         commit=_commit(),
@@ -264,13 +294,19 @@ def _export(
         updates=updates,
         seed=settings.seed,
     )
-    write_bundle(
-        out, trainer.world.to(memory_format=torch.contiguous_format), trainer.policy, on_rate,
-        beliefs, fields, development_key(),
-    )  # fmt: skip
-    trainer.world.to(memory_format=torch.channels_last)
-    trainer.world.train()
-    trainer.policy.train()
+    with torch.device("cpu"), drawn_from(0):  # copies: what trains stays where it is, as it is
+        world, policy = WorldModel(trainer.sizes), Policy(trainer.sizes)
+        world.load_state_dict(trainer.world.state_dict())
+        policy.load_state_dict(trainer.policy.state_dict())
+        write_bundle(
+            out,
+            world.eval(),
+            policy.eval(),
+            on_rate.cpu(),
+            beliefs.cpu(),
+            fields,
+            development_key(),
+        )
 
 
 def _commit() -> str:
@@ -292,9 +328,15 @@ def _digest(files: list[Path]) -> str:
     """SHA-256 over the SHA-256 of every file of episodes, in order."""
     total = hashlib.sha256()
     for file in files:
-        one = hashlib.sha256()
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 22):
-                one.update(block)
-        total.update(one.digest())
+        total.update(_sha256(file))
     return total.hexdigest()
+
+
+@functools.cache
+def _sha256(file: Path) -> bytes:
+    """Of a file that stands still: every export of a training asks for all of them."""
+    one = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 22):
+            one.update(block)
+    return one.digest()

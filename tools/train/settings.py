@@ -27,7 +27,7 @@ class TrainSettings:
     finder_updates: int = 5000
     people_updates: int = 8000
     aggregate: int = 120  # episodes per aggregation round
-    demonstrations: int = 240  # expert episodes for the policy alone, unseen by the world model
+    demonstrations: int = 360  # expert episodes for the policy alone, unseen by the world model
     policy_rounds: int = 5  # aggregation rounds of the policy alone, on the frozen world model
     policy_updates: int = 12000
     undisturbed: int = 90  # episodes that alarm levels are set on
@@ -36,3 +36,5 @@ class TrainSettings:
     seed: int = 0
     batch: int = 16
     length: int = 32
+    decoder_length: int = 48  # of its sequences: a belief, and then a second ahead
+    device: str = "cpu"
