@@ -1,6 +1,7 @@
 """A training from nothing, as small as it gets: collect, train, aggregate, clone, export, levels."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,12 @@ def test_a_folder_of_other_things_is_refused_before_anything_starts(tmp_path: Pa
         with pytest.raises(ModelError, match=why):
             train(settings(work, out), lambda _: None)
     assert not work.exists() and (tmp_path / "notes" / "note.txt").read_text() == "mine"
+
+
+def test_a_gpu_that_is_not_there_is_told_before_anything_starts(tmp_path: Path) -> None:
+    if pytest.importorskip("torch").cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    wanted = replace(settings(tmp_path / "work", tmp_path / "out"), device="cuda")
+    with pytest.raises(ModelError, match="finds no GPU"):
+        train(wanted, lambda _: None)
+    assert not list(tmp_path.iterdir())

@@ -22,6 +22,7 @@ from tools.companion import main
         (("--finder-updates", "0"), "no count"),
         (("--people-updates=-3",), "no count"),
         (("--policy-rounds=-1",), "from 0 to"),
+        (("--device", "tpu"), "invalid choice"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_starts(
