@@ -265,7 +265,7 @@ def test_rows_of_other_graphs_levels_or_code_are_not_taken(monkeypatch, tmp_path
     level = structs.replace(m.surprise["drive"], event=9.0)
     for manifest in (
         structs.replace(m, sha256={**m.sha256, "policy.onnx": "0" * 64}),
-        structs.replace(m, policy_scale=(1.0,) * 4),
+        structs.replace(m, policy_scale=(0.5,) * 4),
         structs.replace(m, surprise={**m.surprise, "drive": level}),
     ):
         assert played_sha(replace(bundle, manifest=manifest)) != played_sha(bundle)
