@@ -60,11 +60,6 @@ class Unrolled:
         """(B,T,belief)."""
         return torch.cat([self.h, self.z], -1)
 
-    def posterior_at(self, t: Tensor) -> Stats:
-        """The posterior of one time (1,)."""
-        q = self.posterior
-        return Stats(at(q.p, t), at(q.mean, t), at(q.sigma, t))
-
 
 def at(values: Tensor, time: Tensor) -> Tensor:
     """(B,T,...) at one time (1,): (B,...)."""
@@ -292,8 +287,7 @@ def roll(
     """Roll the prior from the beliefs at `start` (1,) under the actions that were sent."""
     b = len(u.h)
     h = at(u.h, start).repeat(samples, 1)
-    others = u.posterior_at(start).sample().repeat(samples - 1, 1)
-    z = torch.cat([at(u.z, start), others])
+    z = at(u.z, start).repeat(samples, 1)
     actions = after(batch["action"], start, steps).repeat(samples, 1, 1)
     hs, zs, raws = [], [], []
     for k in range(steps):

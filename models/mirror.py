@@ -41,7 +41,6 @@ class Mirror:
         turned = {
             "frame": lambda v: v.flip(-2),
             "classes": lambda v: v.flip(-1),
-            "cells": lambda v: v.flip(-1),
             "imu": lambda v: v * self._imu,
             "proprio": lambda v: _swapped(v, self._proprio),
             "odometry": torch.neg,

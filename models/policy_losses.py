@@ -40,8 +40,10 @@ def policy_loss(policy: Policy, belief: Tensor, batch: Batch, g: torch.Generator
     )
     target = (expert[:, :, 0] * (1 - idle)).flatten(0, 1)
     error = F.smooth_l1_loss(action, target, beta=0.1, reduction="none").sum(-1)
-    usable = batch["mask"].amin(-1)[:, None].expand(-1, belief.shape[1]).flatten()
-    return (error * usable * near_weight(batch["near"]).flatten()).mean()
+    usable = batch["mask"].amin(-1)[:, None].expand(-1, belief.shape[1])
+    if "decided" in batch:
+        usable = usable * batch["decided"]
+    return (error * usable.flatten() * near_weight(batch["near"]).flatten()).mean()
 
 
 def near_weight(near: Tensor) -> Tensor:

@@ -45,8 +45,10 @@ from models.people import PERSON_FIELDS
 from models.since import Senses
 from models.sizes import Sizes
 
-BYTES = ("frame", "classes", "cells")
+BYTES = ("frame", "classes")
+FINDERS = ("cells",)  # of episodes: read by the finder's own training alone
 SPREAD_STEPS = 10
+FRAMES_AT_ONCE = 4096  # of a filtered batch
 INSIDE_90 = 4.605  # chi-square of two degrees of freedom
 
 
@@ -83,8 +85,9 @@ def drawn_from(seed: int) -> Iterator[None]:
 
     Else what a stage draws would depend on the stages that this process ran before it.
     """
-    on_gpu = torch.get_default_device().type == "cuda"
-    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if on_gpu else []):
+    # a seed is every device's, also where the default one is the CPU
+    cards = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices=cards):
         torch.manual_seed(seed)
         yield
 
@@ -114,6 +117,8 @@ class Episodes:
             if "action" not in data:
                 raise ModelError(f"{file} holds no episodes; delete it and make it again")
             for key, array in data.items():
+                if key in FINDERS:
+                    continue
                 parts.setdefault(key, []).append(array)
         self.data: Batch = {}
         for key in list(parts):
@@ -134,7 +139,10 @@ class Episodes:
         if self._mirror is not None:
             half = n // 2
             turned = self._mirror({key: value[:half] for key, value in out.items()})
+            decided = self._mirror.decided(turned).float()
             out = {key: torch.cat([turned[key], value[half:]]) for key, value in out.items()}
+            # how far the expert's labels hold (N,T): see `Mirror`
+            out["decided"] = torch.cat([decided, torch.ones(n - half, t)])
         drop = torch.rand(n, 3, generator=g)
         mask = torch.ones(n, 3)
         mask[:, 0] = (drop[:, 0] >= schedule.frame_dropout).float()
@@ -259,8 +267,7 @@ def filtered(world: WorldModel, batch: Batch) -> tuple[torch.Tensor, torch.Tenso
     Returns (B,T,belief), and the posterior net's hidden units (B*T,hidden) before their ReLU.
     """
     with torch.no_grad():
-        frames = frames_of(batch)
-        embeds, moments = embed(world, batch, frames)
+        embeds, moments = _embedded(world, batch)
         u = unroll(world, embeds, batch["action"], mode=True)
         first = world.post_net[0](torch.cat([u.h, embeds], -1).flatten(0, 1))
         slots = people_along(
@@ -269,10 +276,29 @@ def filtered(world: WorldModel, batch: Batch) -> tuple[torch.Tensor, torch.Tenso
         return torch.cat([u.belief, slots.flatten(2)], -1), world.post_net[1](first)
 
 
-def beliefs_of(world: WorldModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Posterior-mode beliefs (N,B) along a batch, and (hidden,) on-rates of the posterior net."""
+def _embedded(world: WorldModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Embeddings (B,T,E) and hues' moments, some stretches after the other: frames take memory."""
+    b, t = batch["action"].shape[:2]
+    length = max(1, FRAMES_AT_ONCE // b)
+    parts = []
+    for first in range(0, t, length):
+        keys = ("frame", "imu", "proprio", "odometry")
+        piece = {key: batch[key][:, first : first + length] for key in keys}
+        piece["mask"] = batch["mask"]
+        parts.append(embed(world, piece, frames_of(piece)))
+    return torch.cat([e for e, _ in parts], 1), torch.cat([m for _, m in parts], 1)
+
+
+def beliefs_of(
+    world: WorldModel, batch: Batch, warm_up: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Posterior-mode beliefs (N,B) along a batch, and (hidden,) on-rates of the posterior net.
+
+    Each sequence's first `warm_up` frames, whose belief knows little yet, are left out.
+    """
     beliefs, hidden = filtered(world, batch)
-    return beliefs.flatten(0, 1), (hidden > 0).float().mean(0)
+    hidden = hidden.reshape(*beliefs.shape[:2], -1)[:, warm_up:]
+    return beliefs[:, warm_up:].flatten(0, 1), (hidden > 0).float().mean((0, 1))
 
 
 def train_decoder(

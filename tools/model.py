@@ -19,7 +19,7 @@ from tools.compose import DEFAULT_BUNDLE
 from tools.train.pool import ENGINES, Pool
 from tools.train.settings import EPISODE_FRAMES, LEAST_LENGTH, TrainSettings
 
-MOST_SEED = 10**9  # the seeds of all episodes, which lie up to millions above it, fit 32 bits
+MOST_SEED = 99  # two seeds share no episode, and none is one of an evaluation's
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
@@ -81,7 +81,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         "--finder-updates",
         type=count,
         default=TrainSettings.finder_updates,
-        help="of what finds each hue in the picture (default %(default)s)",
+        help="of what finds each hue and furniture in the picture (default %(default)s)",
     )
     add(
         "--people-updates",
@@ -139,7 +139,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         default=TrainSettings.device,
         help="where it trains; collecting is done on the CPU's cores (default %(default)s)",
     )
-    add("--seed", type=whole(0, MOST_SEED), default=TrainSettings.seed)
+    add("--seed", type=whole(0, MOST_SEED), default=TrainSettings.seed, help="of networks and of the thousand episodes that are its own (default %(default)s)")  # fmt: skip
 
 
 def train(args: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +17,20 @@ from models.bundle import load_bundle  # noqa: E402
 from models.errors import ModelError  # noqa: E402
 from models.export import IR_VERSION, OPSET, write_bundle  # noqa: E402
 from models.layout import SKILLS  # noqa: E402
-from models.losses import OBSTACLE_CLASS, person_loss, since_of  # noqa: E402
+from models.losses import (  # noqa: E402
+    OBSTACLE_CLASS,
+    at,
+    embed,
+    frames_of,
+    person_loss,
+    roll,
+    since_of,
+    unroll,
+)
 from models.manifest import GRAPHS  # noqa: E402
 from models.mirror import Mirror  # noqa: E402
 from models.networks import Decoder, Stats, divergence  # noqa: E402
+from models.policy_losses import policy_loss  # noqa: E402
 from models.policy_training import PolicyTrainer  # noqa: E402
 from models.since import Senses, Since  # noqa: E402
 from models.sizes import Sizes  # noqa: E402
@@ -30,6 +41,7 @@ from models.training import (  # noqa: E402
     Trainer,
     beliefs_of,
     even_spread,
+    filtered,
     fit_spread,
     train_decoder,
 )
@@ -301,11 +313,56 @@ def test_half_of_a_batch_comes_from_a_mirror(episodes: Episodes) -> None:
     schedule = Schedule(updates=1, batch=4, length=8)
     plain = episodes.batch(schedule, torch.Generator().manual_seed(3))
     mixed = both.batch(schedule, torch.Generator().manual_seed(3))
-    assert plain.keys() == mixed.keys()
+    assert plain.keys() | {"decided"} == mixed.keys()
     half = {k: v[:2] for k, v in plain.items() if k != "mask"}
     for key, value in mirror(half).items():
         assert torch.equal(mixed[key][:2], value) and torch.equal(mixed[key][2:], plain[key][2:])
     assert not torch.equal(mixed["frame"], plain["frame"])
+    assert torch.equal(mixed["decided"][:2], mirror.decided(mirror(half)).float())
+    assert torch.equal(mixed["decided"][2:], torch.ones(2, 8))
+
+
+def test_labels_that_do_not_hold_in_a_mirror_teach_no_policy(episodes: Episodes) -> None:
+    it, g = trainer(), torch.Generator()
+    batch = episodes.batch(SCHEDULE, it.generator)
+    belief = torch.zeros(*batch["reward"].shape[:2], SIZES.belief)
+
+    def loss(decided: float) -> float:
+        marked = batch | {"decided": torch.full(belief.shape[:2], decided)}
+        return float(policy_loss(it.policy, belief, marked, g.manual_seed(0)).detach())
+
+    assert loss(0.0) == 0.0
+    unmarked = policy_loss(it.policy, belief, batch, g.manual_seed(0)).detach()
+    assert loss(1.0) == float(unmarked) > 0
+
+
+def test_what_is_rolled_out_starts_from_the_belief_alone(episodes: Episodes) -> None:
+    it, samples, start = trainer(), 5, torch.tensor([3])
+    batch = episodes.batch(SCHEDULE, it.generator)
+    starts: list[torch.Tensor] = []
+    imagining = it.world.imagining
+
+    def watched(h: torch.Tensor, z: torch.Tensor, action: torch.Tensor) -> Any:
+        starts.append(torch.cat([h, z], -1))
+        return imagining(h, z, action)
+
+    it.world.imagining = watched  # type: ignore[method-assign]
+    with torch.no_grad():
+        embeds, _ = embed(it.world, batch, frames_of(batch))
+        u = unroll(it.world, embeds, batch["action"], mode=True)
+        roll(it.world, u, batch, SENSES, start, 2, samples)
+    assert torch.equal(starts[0], at(u.belief, start).repeat(samples, 1))
+
+
+def test_a_long_batch_is_filtered_in_pieces_to_the_same(episodes, monkeypatch) -> None:
+    it = trainer()
+    batch = episodes.batch(SCHEDULE, it.generator)
+    whole = filtered(it.world.eval(), batch)
+    monkeypatch.setattr("models.training.FRAMES_AT_ONCE", 2 * SCHEDULE.batch)
+    for a, b in zip(whole, filtered(it.world, batch), strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+    beliefs, _ = beliefs_of(it.world, batch, warm_up=6)
+    assert torch.allclose(beliefs, whole[0][:, 6:].flatten(0, 1), atol=1e-5)
 
 
 def test_an_exported_bundle_loads_and_meets_its_golden_vectors(episodes, tmp_path: Path) -> None:

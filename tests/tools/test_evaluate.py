@@ -285,6 +285,17 @@ def test_seeds_that_cannot_be_are_refused(text: str) -> None:
         seed_range(text)
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_figures_of_some_parts_do_not_pass_for_those_of_all_seeds(whole, tmp_path, monkeypatch) -> None:  # fmt: skip
+    fields: dict[str, Any] = {"metrics": {"old": 1.0, "seeds": 100.0, "episodes": 900.0}}
+    monkeypatch.setattr(command, "resign", lambda path, change: change(fields))
+    command._write(tmp_path, {"new": 2.0, "seeds": 8, "episodes": 16}, whole)
+    if whole:
+        assert fields["metrics"] == {"new": 2.0, "seeds": 8.0, "episodes": 16.0}
+    else:
+        assert fields["metrics"] == {"old": 1.0, "new": 2.0}
+
+
 def test_metrics_of_a_manifest_are_flat_numbers() -> None:
     found = {"skills": {"follow": {"success": 0.9, "success_ci95": (0.8, 1.0)}}, "bundle": "x"}
     assert flat(found) == {"skills.follow.success": 0.9}

@@ -97,7 +97,7 @@ def evaluate(args: argparse.Namespace) -> int:
         _say(f"no picture: {folder} cannot be written ({error.strerror})")
         pictures = []
     if args.write and complete:
-        _write(path, found)
+        _write(path, found, args.only == PARTS)
     elif args.write:
         _say(f"{path} keeps its figures: only whole measurements are written into it")
     if args.json:
@@ -145,9 +145,15 @@ def flat(found: dict[str, Any]) -> dict[str, float]:
     return out
 
 
-def _write(path: Path, found: dict[str, Any]) -> None:
+def _write(path: Path, found: dict[str, Any], whole: bool) -> None:
+    """Figures into the manifest; of some parts alone they say nothing of the rest's seeds."""
+
     def change(fields: dict[str, Any]) -> None:
-        fields["metrics"] = {**fields["metrics"], **flat(found)}
+        metrics = flat(found) if whole else {**fields["metrics"], **flat(found)}
+        if not whole:
+            for count in ("episodes", "seeds"):
+                metrics.pop(count, None)
+        fields["metrics"] = metrics
 
     resign(path, change)
 

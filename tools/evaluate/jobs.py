@@ -15,7 +15,7 @@ from tools.train.pool import Pool
 
 PARTS = ("follow", "skills", "ablation", "surprise", "quiet", "planning")
 FRESH_SEED = 12_000_000  # 11,000,000 on were bundle 6's, and have been looked at since
-QUIET_SEED = 2_000_000  # training's own: thresholds are set there
+QUIET_SEED = 2_000_000  # of no training, and of no other part
 EVENT_SHARE = 0.3  # of the seeds: episodes per kind of event
 PLANNED = (1, 8, 32, 128)
 ROW = {"part", "event", "seed", "skill", "scenario", "kind", "foresight"}  # of every row

@@ -51,7 +51,12 @@ from tools.twin.expert import LEAD_S, SIDE_RAD
 EXPERT_SEED = 1_000_000
 DEMONSTRATION_SEED = 1_200_000
 AGGREGATION_SEED = 5_000_000
+SEED_STRIDE = 1_000  # between the first episodes of two seeds
 ROOT = Path(__file__).parents[2]
+SAMPLED_FILES, SAMPLED_FRAMES = (
+    20,
+    128,
+)  # what a bundle's on-rates and golden beliefs are taken from
 AT_ONCE = {"cpu": 20, "cuda": 200}  # episodes that are filtered together
 
 
@@ -88,7 +93,9 @@ def _stages(settings: TrainSettings, say: Callable[[str], None]) -> Path:
         say(f"resuming at update {trainer.update} of {schedule.updates}")
     mirror = Mirror(layout, SIDE_RAD, LEAD_S)
     files = collect(
-        CollectSettings(settings.body, settings.episodes, settings.seed + EXPERT_SEED),
+        CollectSettings(
+            settings.body, settings.episodes, EXPERT_SEED + settings.seed * SEED_STRIDE
+        ),
         settings.work / "expert",
         settings.pool,
         say,
@@ -104,9 +111,10 @@ def _stages(settings: TrainSettings, say: Callable[[str], None]) -> Path:
             say(f"round {round_number}: {episodes.count} episodes of {episodes.length} frames")
             progress = Progress(settings.work / "losses", schedule.updates, trainer.update, say)
             trainer.train(episodes, until, checkpoint, progress)
-    _decoder(settings, trainer, Episodes(files, mirror), say)
+            del episodes  # gigabytes
+    _decoder(settings, trainer, files, mirror, say)
     wanted = CollectSettings(
-        settings.body, settings.demonstrations, settings.seed + DEMONSTRATION_SEED
+        settings.body, settings.demonstrations, DEMONSTRATION_SEED + settings.seed * SEED_STRIDE
     )
     unseen = collect(wanted, settings.work / "demonstrations", settings.pool, say)
     _people(settings, trainer, [*files, *unseen], say)
@@ -150,8 +158,8 @@ def _check_places(work: Path, out: Path) -> None:
 
 
 def _decoder(
-    settings: TrainSettings, trainer: Trainer, episodes: Episodes, say: Callable[[str], None]
-) -> None:
+    settings: TrainSettings, trainer: Trainer, files: list[Path], mirror: Mirror, say: Callable[[str], None]
+) -> None:  # fmt: skip
     """The decoder alone, once the beliefs it draws from stand still."""
     done = settings.work / "decoder.pt"
     if done.is_file():
@@ -163,7 +171,7 @@ def _decoder(
         batch=settings.batch, length=settings.decoder_length,
     )  # fmt: skip
     progress = Progress(settings.work / "decoder", schedule.updates, 0, say)
-    train_decoder(trainer.world, trainer.senses, episodes, schedule, progress)
+    train_decoder(trainer.world, trainer.senses, Episodes(files, mirror), schedule, progress)
     save(trainer.world.decoder.state_dict(), done)
 
 
@@ -269,7 +277,7 @@ def _aggregate(
     bundle = settings.work / f"bundle{number}"
     if not bundle.is_dir():
         _export(settings, trainer, files, bundle, f"{settings.version}-round{number}")
-    first = AGGREGATION_SEED + settings.seed + number * 100_000
+    first = AGGREGATION_SEED + settings.seed * SEED_STRIDE + number * 100_000
     wanted = CollectSettings(settings.body, settings.aggregate, first, bundle=str(bundle))
     return collect(wanted, folder, settings.pool, say)
 
@@ -278,9 +286,12 @@ def _export(
     settings: TrainSettings, trainer: Trainer, files: list[Path], out: Path, version: str
 ) -> None:
     layout = load_body(settings.body).layout()
-    sample = Episodes(files[:1])
-    schedule = replace(trainer.schedule, frame_dropout=0, senses_dropout=0)
-    beliefs, on_rate = beliefs_of(trainer.world, sample.batch(schedule, generator(0)))
+    sample = Episodes(files[:: -(-len(files) // SAMPLED_FILES)])
+    length = min(SAMPLED_FRAMES, sample.length)
+    schedule = replace(trainer.schedule, length=length, frame_dropout=0, senses_dropout=0)
+    beliefs, on_rate = beliefs_of(
+        trainer.world, sample.batch(schedule, generator(0)), warm_up=length // 6
+    )
     seconds = settings.work / "seconds.txt"
     updates = trainer.update
     fields = draft(

@@ -1,4 +1,4 @@
-"""What a training does; its defaults are the stages of the committed bundle. Known without torch."""
+"""What a training does; its defaults are the recipe that bundles are made by. Known without torch."""
 
 from __future__ import annotations
 

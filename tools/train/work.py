@@ -15,6 +15,7 @@ from models.errors import ModelError
 from tools.played import code_sha
 from tools.train.settings import TrainSettings
 
+TRAINS = ("tools/train/*.py", "tools/evaluate/thresholds.py")  # beside what plays episodes
 # These may change from call to call: they do not change what is learned.
 FREE = ("name", "version", "work", "out", "pool", "threads")
 
@@ -50,7 +51,7 @@ def stamp(settings: TrainSettings) -> None:
     file, now = work / "settings.json", shaping(settings)
     if file.is_file():
         _same_settings(work, _read(file), now)
-    _write(work / "code.sha256", code_sha())
+    _write(work / "code.sha256", code_sha(TRAINS))
     _write(file, json.dumps(now, indent=1))
 
 
@@ -67,7 +68,7 @@ def same_code(work: Path) -> None:
     Raises:
         ModelError: with another.
     """
-    file, now = work / "code.sha256", code_sha()
+    file, now = work / "code.sha256", code_sha(TRAINS)
     began = file.read_text() if file.is_file() else ""
     noted = (work / "settings.json").is_file()
     if (began != now or not noted) and (began not in ("", now) or (work / "expert").is_dir()):
