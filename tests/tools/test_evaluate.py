@@ -21,7 +21,7 @@ from tools.evaluate import jobs as jobs_module
 from tools.evaluate.command import flat, played_sha, seed_range, table
 from tools.evaluate.episodes import Episode
 from tools.evaluate.jobs import FRESH_SEED, PARTS, Job, jobs_of, read_rows, run_all
-from tools.evaluate.open_loop import _moved, _people
+from tools.evaluate.open_loop import _hidden, _moved, _people
 from tools.evaluate.summary import bootstrap, summary, wilson
 from tools.evaluate.surprise import LAST, START, alarms, areas, auroc, usable
 from tools.evaluate.thresholds import tail_level, thresholds
@@ -44,7 +44,8 @@ def row(part: str, seed: int, success: bool = True, **more: Any) -> dict[str, An
 
 def open_loop(image: float) -> dict[str, Any]:
     step = {"image": image, "image_persistence": 1.0, "image_warp": 0.5, "person": 0.3,
-            "person_persistence": 0.6, "person_velocity": 0.9, "person_steady": 0.27, "gyro": 0.1, "gyro_persistence": 2.0,
+            "person_persistence": 0.6, "person_velocity": 0.9, "person_steady": 0.27,
+            "person_standing": 0.4, "person_walking": 0.3, "gyro": 0.1, "gyro_persistence": 2.0,
             "inside90": 9.0, "people": 10.0, "n": 4.0}  # fmt: skip
     return {
         "steps": {"10": step},
@@ -82,7 +83,7 @@ def test_constant_velocity_is_asked_of_who_was_in_view_all_the_while() -> None:
     people = np.zeros((frames, 6, 5), np.float32)
     people[:, 2, 1], people[:, 2, 3] = x, 0.05
     data = {"people": people, "target_hue": np.full(frames, 2), "person_seen": seen,
-            "person_xy": people[..., 1:3].astype(float)}  # fmt: skip
+            "person_xy": people[..., 1:3].astype(float), "pose": np.zeros((frames, 3))}  # fmt: skip
     raw = np.repeat(people[start + 10][None], 3, 0)
     raw[..., 3] = np.log(0.05)
 
@@ -95,9 +96,42 @@ def test_constant_velocity_is_asked_of_who_was_in_view_all_the_while() -> None:
     assert found["person_velocity"] == pytest.approx(0, abs=1e-5)
     assert found["person_steady"] == found["person"] == pytest.approx(0, abs=1e-5)
     assert found["person_persistence"] == pytest.approx(0.2)
+    assert found["person_standing"] == pytest.approx(0.2)
+    assert found["person_walking"] == pytest.approx(0, abs=1e-5)
     seen[start - 2, 2] = 0  # just come into view
     assert "person_velocity" not in sums() and "person_steady" not in sums()
     assert "person_persistence" in sums()
+
+
+def test_a_base_that_knows_its_own_way_is_no_better_than_who_stands_in_the_room() -> None:
+    """The base drives at somebody who stands: in its frame they come nearer, in the room they stay."""
+    frames, start = 40, 20
+    way = 0.02 * np.arange(frames)
+    people = np.zeros((frames, 6, 5), np.float32)
+    people[:, 2, 1], people[:, 2, 3] = 2.0 - way, 0.05
+    data = {"people": people, "target_hue": np.full(frames, 2), "person_seen": np.ones((frames, 6)),
+            "person_xy": people[..., 1:3].astype(float), "pose": np.stack([way, 0 * way, 0 * way], 1)}  # fmt: skip
+    found: dict[str, float] = {}
+    raw = np.repeat(people[start + 10][None], 3, 0)
+    _people(data, raw, start, 10, lambda k, v: found.__setitem__(k, v))
+    assert found["person_persistence"] == pytest.approx(0.2)
+    for name in ("person_standing", "person_walking"):
+        assert found[name] == pytest.approx(0, abs=1e-5)
+
+
+def test_whoever_is_out_of_sight_for_two_seconds_counts_once() -> None:
+    frames, lost = 100, 50
+    seen, present = np.zeros((frames, 6)), np.zeros((frames, 6))
+    present[:, :3] = 1
+    seen[:lost, :2] = 1  # both are lost at once; a third was never seen
+    xy = np.zeros((frames, 6, 2))
+    xy[lost - 1 :, 1, 0] = 0.01 * np.arange(frames - lost + 1)  # walks on; the first stands
+    people = np.zeros((frames, 6, 5), np.float32)
+    people[..., 1] = 0.1
+    data = {"people": people, "person_seen": seen, "person_present": present, "person_xy": xy,
+            "pose": np.zeros((frames, 3))}  # fmt: skip
+    model, last = _hidden(data)
+    assert model == pytest.approx([0.1, 0.3]) and last == pytest.approx([0.0, 0.4])
 
 
 def test_moments_out_of_sight_are_resampled_by_episode() -> None:

@@ -3,7 +3,9 @@
 Prediction is the mean of sampled rollouts. Baselines: the last frame unchanged (persistence), the
 last frame turned by the camera's measured rotation (warp), the person where last believed
 (persistence) or moving on as over the last four frames (constant velocity; asked of those who were in
-view all the while, as is the model it is compared with), the gyro unchanged.
+view all the while, as is the model it is compared with), the gyro unchanged. Those two stand in the
+base frame, where whoever knows how the base will move has half of it already; so the same is asked in
+the room (standing, walking), with the base's true motion taken out: that is a person's own motion.
 Sums per horizon are kept, so that ratios of any set of episodes follow from them.
 """
 
@@ -82,9 +84,14 @@ def _people(data: Arrays, raw: npt.NDArray[np.float32], start: int, k: int, add:
         apart = mean - truth
         add("person", float(np.hypot(*apart)))
         add("person_persistence", float(np.hypot(*(then[hue, 1:3] - truth))))
+        here, there = data["pose"][start], data["pose"][start + k]
+        add("person_standing", float(np.hypot(*(_moved(then[hue, 1:3], here, there) - truth))))
         if data["person_seen"][start - SLOPE : start + 1, hue].all():  # else it jumped, not walked
             slope = (then[hue, 1:3] - before[hue, 1:3]) / SLOPE
             add("person_velocity", float(np.hypot(*(then[hue, 1:3] + slope * k - truth))))
+            was = _moved(before[hue, 1:3], data["pose"][start - SLOPE], here)
+            ahead = then[hue, 1:3] + (then[hue, 1:3] - was) / SLOPE * k
+            add("person_walking", float(np.hypot(*(_moved(ahead, here, there) - truth))))
             add("person_steady", float(np.hypot(*apart)))
         spread = np.cov(samples.T) + np.eye(2) * float((people[:, hue, 3] ** 2).mean())
         add("inside90", float(apart @ np.linalg.solve(spread, apart) <= INSIDE_90))
@@ -92,12 +99,12 @@ def _people(data: Arrays, raw: npt.NDArray[np.float32], start: int, k: int, add:
 
 
 def _tracking(data: Arrays) -> dict[str, Any]:
-    """Errors of the belief itself: the target in view, and two seconds after it was last seen."""
+    """Errors of the belief itself: of the target in view, of everybody two seconds after that."""
     hue = int(data["target_hue"][0])
     people, truth = data["people"][:, hue], data["person_xy"][:, hue]
     errors = np.hypot(*(people[:, 1:3] - truth).T)
     seen = data["person_seen"][:, hue] > 0
-    hidden, last = _hidden(data, hue, errors)
+    hidden, last = _hidden(data)
     settled = seen.copy()
     settled[:WARM_UP] = False
     inside = errors**2 <= INSIDE_90 * people[:, 3] ** 2
@@ -109,30 +116,31 @@ def _tracking(data: Arrays) -> dict[str, Any]:
     }
 
 
-def _hidden(data: Arrays, hue: int, errors: npt.NDArray[Any]) -> tuple[list[float], list[float]]:
-    """At the moment the target has not been seen for 2 s: the model's error, and the last seen place's.
+def _hidden(data: Arrays) -> tuple[list[float], list[float]]:
+    """Whenever somebody has not been seen for 2 s: the model's error, and the last seen place's.
 
     The last seen place is the truth then, carried into the present base frame by the true pose.
     """
     model, last = [], []
     wait = round(OCCLUDED_S / FRAME_S)
-    seen = data["person_seen"][:, hue] > 0
+    seen, xy, pose = data["person_seen"] > 0, data["person_xy"], data["pose"]
     for t in range(WARM_UP + wait, len(seen)):
-        if not seen[t - wait] or seen[t - wait + 1 : t + 1].any():
-            continue
-        x, y = _moved(data["person_xy"][t - wait][hue], data["pose"][t - wait], data["pose"][t])
-        truth = data["person_xy"][t][hue]
-        model.append(round(float(errors[t]), 3))
-        last.append(round(float(np.hypot(x - truth[0], y - truth[1])), 3))
+        lost = seen[t - wait] & ~seen[t - wait + 1 : t + 1].any(0) & (data["person_present"][t] > 0)
+        for hue in np.flatnonzero(lost):
+            truth = xy[t][hue]
+            off = data["people"][t, hue, 1:3] - truth
+            stayed = _moved(xy[t - wait][hue], pose[t - wait], pose[t]) - truth
+            model.append(round(float(np.hypot(*off)), 3))
+            last.append(round(float(np.hypot(*stayed)), 3))
     return model, last
 
 
-def _moved(xy: Any, then: Any, now: Any) -> tuple[float, float]:
+def _moved(xy: Any, then: Any, now: Any) -> npt.NDArray[np.float64]:
     """A place in the base frame of one pose, in that of another."""
     c, s = np.cos(then[2]), np.sin(then[2])
     dx, dy = then[0] + c * xy[0] - s * xy[1] - now[0], then[1] + s * xy[0] + c * xy[1] - now[1]
     c, s = np.cos(now[2]), np.sin(now[2])
-    return float(c * dx + s * dy), float(-s * dx + c * dy)
+    return np.array([c * dx + s * dy, -s * dx + c * dy])
 
 
 def warp(frame: npt.NDArray[np.float32], since: Since, setup: Setup) -> npt.NDArray[np.float32]:

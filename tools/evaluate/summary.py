@@ -24,6 +24,8 @@ RATIOS = {
     "image_vs_warp": ("image", "image_warp"),
     "person_vs_persistence": ("person", "person_persistence"),
     "person_vs_constant_velocity": ("person_steady", "person_velocity"),
+    "person_vs_standing": ("person", "person_standing"),
+    "person_vs_walking_on": ("person_steady", "person_walking"),
     "gyro_vs_persistence": ("gyro", "gyro_persistence"),
 }
 
