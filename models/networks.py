@@ -272,9 +272,8 @@ class Stats:
     def sample(self) -> Tensor:
         """(...,S): one-hot with a straight-through gradient, and a reparametrised normal."""
         p = self.p.detach()
-        first = (p / torch.empty_like(p).exponential_()).argmax(
-            -1
-        )  # the first of an exponential race
+        # the first of an exponential race
+        first = (p / torch.empty_like(p).exponential_()).argmax(-1)
         onehot = F.one_hot(first, p.shape[-1]).to(p.dtype) + self.p - p
         return torch.cat(
             [onehot.flatten(-2), self.mean + self.sigma * torch.randn_like(self.sigma)], -1

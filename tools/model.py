@@ -97,7 +97,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--policy-rounds",
-        type=whole(0, 1000),
+        type=whole(0, 50),
         default=TrainSettings.policy_rounds,
         help="aggregation rounds of the policy alone (default %(default)s)",
     )

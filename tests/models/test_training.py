@@ -1,5 +1,7 @@
 """Training on tiny random episodes: it runs, it resumes, and what it exports is a whole bundle."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,7 @@ from models.training import (  # noqa: E402
     Schedule,
     Trainer,
     beliefs_of,
+    drawn_from,
     even_spread,
     filtered,
     fit_spread,
@@ -352,6 +355,24 @@ def test_what_is_rolled_out_starts_from_the_belief_alone(episodes: Episodes) -> 
         u = unroll(it.world, embeds, batch["action"], mode=True)
         roll(it.world, u, batch, SENSES, start, 2, samples)
     assert torch.equal(starts[0], at(u.belief, start).repeat(samples, 1))
+
+
+def test_what_is_drawn_apart_leaves_every_devices_numbers_as_they_were(monkeypatch) -> None:
+    """A seed is all devices' seed, also where the default one is the CPU."""
+    kept: list[list[int]] = []
+
+    @contextmanager
+    def forked(devices: Any) -> Iterator[None]:
+        kept.append(list(devices))
+        yield
+
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.random, "fork_rng", forked)
+    monkeypatch.setattr(torch, "manual_seed", lambda seed: None)
+    with drawn_from(3):
+        pass
+    assert kept == [[0, 1]]
 
 
 def test_a_long_batch_is_filtered_in_pieces_to_the_same(episodes, monkeypatch) -> None:

@@ -15,15 +15,25 @@ from onnx import TensorProto  # noqa: E402
 from models.backend import select  # noqa: E402
 from models.backend_onnxruntime import OnnxRuntimeSession  # noqa: E402
 from models.backends import loaders  # noqa: E402
-from models.bundle import Bundle, load_bundle  # noqa: E402
+from models.bundle import Bundle, find_bundle, load_bundle  # noqa: E402
 from models.errors import BundleError, ModelError  # noqa: E402
 from models.manifest import GRAPHS  # noqa: E402
-from models.observations import ObservationError, load, load_episodes, smooth  # noqa: E402
+from models.observations import (  # noqa: E402
+    ObservationError,
+    Observations,
+    load,
+    load_episodes,
+    smooth,
+)
 from models.reduce import classes_on, to_fp16  # noqa: E402
 from models.variant import rounded_up, write_variant  # noqa: E402
 from models.weights import read_networks  # noqa: E402
+from runtime.body import load_body  # noqa: E402
 from tests.models import tiny  # noqa: E402
 from tools import companion  # noqa: E402
+from tools.compose import DEFAULT_BUNDLE  # noqa: E402
+from tools.model_export import LIMIT  # noqa: E402
+from tools.observe import record  # noqa: E402
 from tools.train.signing import development_key  # noqa: E402
 
 pytestmark = pytest.mark.heavy
@@ -93,6 +103,18 @@ def test_what_finds_people_stays_exact_in_int8(bundle: Bundle, tmp_path: Path) -
     finds = [w for w in weights if "finder" in w]
     assert len(finds) == 5 and not rounded & set(finds)
     assert rounded & set(weights)
+
+
+@pytest.fixture(scope="module")
+def recorded() -> list[Observations]:
+    return [e.observations for e in record(DEFAULT_BUNDLE, 2)]
+
+
+@pytest.mark.parametrize("precision", LIMIT)
+def test_copies_of_the_committed_bundle_believe_what_it_does(precision, recorded, tmp_path) -> None:
+    committed = load_bundle(find_bundle(DEFAULT_BUNDLE), load_body("companion").layout())
+    small = write_variant(committed, precision, tmp_path / "small", recorded, development_key())
+    assert small.manifest.drift[precision] <= LIMIT[precision]
 
 
 def beliefs(bundle: Bundle, noise: float) -> np.ndarray:

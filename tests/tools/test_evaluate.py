@@ -103,7 +103,7 @@ def test_constant_velocity_is_asked_of_who_was_in_view_all_the_while() -> None:
     assert "person_persistence" in sums()
 
 
-def test_a_base_that_knows_its_own_way_is_no_better_than_who_stands_in_the_room() -> None:
+def test_the_bases_own_way_is_no_error_of_who_stands_in_the_room() -> None:
     """The base drives at somebody who stands: in its frame they come nearer, in the room they stay."""
     frames, start = 40, 20
     way = 0.02 * np.arange(frames)

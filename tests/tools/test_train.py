@@ -17,6 +17,9 @@ from models.layout import SKILLS
 from models.manifest import GRAPHS
 from runtime.body import load_body
 from runtime.surprise import SURPRISE_CHANNELS
+from tools.evaluate.jobs import FRESH_SEED, QUIET_SEED
+from tools.evaluate.thresholds import TRAINING_SEED
+from tools.model import MOST_SEED
 from tools.train import pipeline
 from tools.train.pipeline import train
 from tools.train.pool import Pool
@@ -65,6 +68,31 @@ def test_a_training_from_nothing_and_again_from_where_it_was(tmp_path: Path, mon
             train(settings(tmp_path / "work", tmp_path / folder), said.append)
     assert (out / "manifest.toml").read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["again", "small", "work"]
+
+
+def test_no_two_trainings_share_an_episode_nor_one_with_an_evaluation() -> None:
+    plan = TrainSettings("x", "1", Path(), Path())
+    stages = [(pipeline.EXPERT_SEED, plan.episodes), (pipeline.DEMONSTRATION_SEED, plan.demonstrations)]  # fmt: skip
+    rounds = len(plan.updates) + plan.policy_rounds
+    for number in range(1, rounds + 1):
+        stages.append((pipeline.AGGREGATION_SEED + number * pipeline.ROUND_STRIDE, plan.aggregate))
+    used = [
+        pipeline.first_seed(stage, number) + episode
+        for number in (0, 1, MOST_SEED - 1, MOST_SEED)
+        for stage, count in stages
+        for episode in range(count)
+    ]
+    levels = range(TRAINING_SEED, TRAINING_SEED + plan.undisturbed)
+    assert len(used) == len(set(used)) and not set(used) & {*levels, *range(QUIET_SEED, QUIET_SEED + 20)}  # fmt: skip
+    assert max(used) < FRESH_SEED
+
+
+def test_on_rates_are_taken_from_first_to_last() -> None:
+    for count in (1, 7, 20, 21, 250):
+        files = [Path(f"{n:03d}") for n in range(count)]
+        found = pipeline.sampled(files)
+        assert min(count, 10) <= len(found) <= pipeline.SAMPLED_FILES
+        assert found == sorted(set(found)) and files.index(found[-1]) >= 0.8 * (count - 1)
 
 
 def test_a_folder_of_other_things_is_refused_before_anything_starts(tmp_path: Path) -> None:

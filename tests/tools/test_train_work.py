@@ -19,6 +19,7 @@ def settings(folder: Path) -> TrainSettings:
 def test_what_other_code_began_is_not_gone_on_with(tmp_path: Path, monkeypatch) -> None:
     stamp(settings(tmp_path))
     stamp(settings(tmp_path))
+    assert work.code_sha(work.TRAINS) != work.code_sha(), "what trains counts beside what plays"
     monkeypatch.setattr(work, "code_sha", lambda *_: "another")
     with pytest.raises(ModelError, match="begun with other code"):
         stamp(settings(tmp_path))

@@ -51,12 +51,9 @@ from tools.twin.expert import LEAD_S, SIDE_RAD
 EXPERT_SEED = 1_000_000
 DEMONSTRATION_SEED = 1_200_000
 AGGREGATION_SEED = 5_000_000
-SEED_STRIDE = 1_000  # between the first episodes of two seeds
+ROUND_STRIDE, SEED_STRIDE = 100_000, 1_000  # between the first episodes of two rounds, two seeds
 ROOT = Path(__file__).parents[2]
-SAMPLED_FILES, SAMPLED_FRAMES = (
-    20,
-    128,
-)  # what a bundle's on-rates and golden beliefs are taken from
+SAMPLED_FILES, SAMPLED_FRAMES = 20, 128  # a bundle's on-rates and golden beliefs are of these
 AT_ONCE = {"cpu": 20, "cuda": 200}  # episodes that are filtered together
 
 
@@ -93,9 +90,7 @@ def _stages(settings: TrainSettings, say: Callable[[str], None]) -> Path:
         say(f"resuming at update {trainer.update} of {schedule.updates}")
     mirror = Mirror(layout, SIDE_RAD, LEAD_S)
     files = collect(
-        CollectSettings(
-            settings.body, settings.episodes, EXPERT_SEED + settings.seed * SEED_STRIDE
-        ),
+        CollectSettings(settings.body, settings.episodes, first_seed(EXPERT_SEED, settings.seed)),
         settings.work / "expert",
         settings.pool,
         say,
@@ -113,9 +108,8 @@ def _stages(settings: TrainSettings, say: Callable[[str], None]) -> Path:
             trainer.train(episodes, until, checkpoint, progress)
             del episodes  # gigabytes
     _decoder(settings, trainer, files, mirror, say)
-    wanted = CollectSettings(
-        settings.body, settings.demonstrations, DEMONSTRATION_SEED + settings.seed * SEED_STRIDE
-    )
+    first = first_seed(DEMONSTRATION_SEED, settings.seed)
+    wanted = CollectSettings(settings.body, settings.demonstrations, first)
     unseen = collect(wanted, settings.work / "demonstrations", settings.pool, say)
     _people(settings, trainer, [*files, *unseen], say)
     driven = _policy_rounds(settings, trainer, files, unseen, mirror, say)
@@ -277,16 +271,26 @@ def _aggregate(
     bundle = settings.work / f"bundle{number}"
     if not bundle.is_dir():
         _export(settings, trainer, files, bundle, f"{settings.version}-round{number}")
-    first = AGGREGATION_SEED + settings.seed * SEED_STRIDE + number * 100_000
+    first = first_seed(AGGREGATION_SEED + number * ROUND_STRIDE, settings.seed)
     wanted = CollectSettings(settings.body, settings.aggregate, first, bundle=str(bundle))
     return collect(wanted, folder, settings.pool, say)
+
+
+def first_seed(stage: int, seed: int) -> int:
+    """First seed of the episodes that a stage of a training of this seed collects."""
+    return stage + seed * SEED_STRIDE
+
+
+def sampled(files: list[Path]) -> list[Path]:
+    """At most SAMPLED_FILES of them, from first to last: one room says little of all."""
+    return files[:: -(-len(files) // SAMPLED_FILES)]
 
 
 def _export(
     settings: TrainSettings, trainer: Trainer, files: list[Path], out: Path, version: str
 ) -> None:
     layout = load_body(settings.body).layout()
-    sample = Episodes(files[:: -(-len(files) // SAMPLED_FILES)])
+    sample = Episodes(sampled(files))
     length = min(SAMPLED_FRAMES, sample.length)
     schedule = replace(trainer.schedule, length=length, frame_dropout=0, senses_dropout=0)
     beliefs, on_rate = beliefs_of(
