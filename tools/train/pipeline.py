@@ -40,6 +40,7 @@ from models.training import (
 )
 from runtime.body import load_body
 from tools.evaluate.thresholds import measure
+from tools.train.allocator import keep_memory
 from tools.train.collect import EPISODES_PER_FILE, CollectSettings, collect
 from tools.train.draft import draft, sizes_for
 from tools.train.progress import Progress
@@ -75,6 +76,7 @@ def train(settings: TrainSettings, say: Callable[[str], None]) -> Path:
 
 def _stages(settings: TrainSettings, say: Callable[[str], None]) -> Path:
     torch.set_num_threads(settings.threads)
+    keep_memory()
     layout = load_body(settings.body).layout()
     say = Stopwatch(settings.work / "seconds.txt", say).say
     schedule = Schedule(
