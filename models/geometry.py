@@ -30,6 +30,7 @@ BEFORE_RELU = (
 FRAME = (3, 64, 64)
 PIXELS = 3 * 64 * 64
 APART = 1e-3  # how far apart two rollouts start
+DRAWS = 500  # of an interval
 
 
 @contextmanager
@@ -214,3 +215,21 @@ def spearman(a: Float, b: Float) -> float:
     if x.std() == 0 or y.std() == 0:
         return float("nan")
     return float(np.corrcoef(x, y)[0, 1])
+
+
+def spearman_ci95(a: Float, b: Float, groups: npt.NDArray[np.int64]) -> tuple[float, float]:
+    """95 % percentile interval of `spearman`, resampling whole groups (Efron 1979); nan if none."""
+    rng, members = (
+        np.random.default_rng(0),
+        [np.flatnonzero(groups == g) for g in np.unique(groups)],
+    )
+    drawn = []
+    for _ in range(DRAWS):
+        picked = rng.integers(0, len(members), len(members))
+        index = np.concatenate([members[g] for g in picked])
+        drawn.append(spearman(a[index], b[index]))
+    found = np.array(drawn)[np.isfinite(drawn)]
+    if not len(found):
+        return float("nan"), float("nan")
+    low, high = np.percentile(found, [2.5, 97.5])
+    return float(low), float(high)

@@ -8,6 +8,7 @@ import msgspec
 
 GRAPHS = ("observe", "imagine", "decode", "policy")
 PRECISIONS = ("fp32", "fp16", "int8")
+DRIFT_LIMIT = {"fp16": 0.02, "int8": 0.06}  # beyond it a copy believes other things than fp32
 
 
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

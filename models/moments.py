@@ -140,7 +140,7 @@ def plain_warnings(f: Filtered, e: Tensor, t: Tensor, senses: Senses) -> dict[st
 
 
 def off_data(f: Filtered, e: Tensor, t: Tensor, seed: int = 0) -> dict[str, Tensor]:
-    """The moments' observations, spoilt in five ways: points (N,D) each."""
+    """The moments' observations, spoilt in four ways, and of several episodes in a fifth: points (N,D) each."""
     g = torch.Generator().manual_seed(seed)
     points, d = f.points(e, t), geometry.PIXELS
     n = len(points)
@@ -156,13 +156,15 @@ def off_data(f: Filtered, e: Tensor, t: Tensor, seed: int = 0) -> dict[str, Tens
     def with_frames(new: Tensor) -> Tensor:
         return torch.cat([new.reshape(n, -1), points[:, d:]], -1)
 
-    return {
+    spoilt = {
         "noise": with_frames(torch.rand(n, d, generator=g)),
         "shuffled": with_frames(frames.gather(-1, order)),
-        "pasted": with_frames(pasted),
         "black": with_frames(torch.zeros(n, d)),
         "imu": torch.cat([points[:, :d], imu, points[:, d + 30 :]], -1),
     }
+    if f.count > 1:  # a room pasted into itself is not spoilt
+        spoilt["pasted"] = with_frames(pasted)
+    return spoilt
 
 
 def quantiles(values: Any) -> dict[str, float]:

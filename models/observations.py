@@ -77,14 +77,19 @@ def load(path: Path, manifest: Manifest) -> list[Observations]:
         found += _sequences(file, read_npz(file, _keys()))
     if not found:
         raise ObservationError(f"{path} holds no .npz; give a folder of recorded observations")
+    for one in found:
+        _check_body(path, one, manifest)
+    return found
+
+
+def _check_body(path: Path, found: Observations, manifest: Manifest) -> None:
     shapes = (len(manifest.layout.proprio), len(manifest.layout.actions))
-    have = (found[0].proprio.shape[-1], found[0].action.shape[-1])
+    have = (found.proprio.shape[-1], found.action.shape[-1])
     if have != shapes:
         raise ObservationError(
             f"{path} has {have[0]} senses and {have[1]} actions, the bundle {shapes[0]} and "
             f"{shapes[1]}; record on the bundle's body"
         )
-    return found
 
 
 def _keys() -> tuple[str, ...]:
@@ -107,6 +112,7 @@ def _sequences(file: Path, arrays: dict[str, npt.NDArray[Any]]) -> list[Observat
 
 def _check_shapes(file: Path, arrays: dict[str, npt.NDArray[Any]], many: tuple[int, ...]) -> None:
     ends = {"frame": (FRAME, FRAME, 3), "imu": (IMU_SLICES, 6), "odometry": ()}
+    ends |= {k: array.shape[len(many) :] for k, array in arrays.items() if k in PEOPLE}
     for key, array in arrays.items():
         asked = (*many, *ends.get(key, array.shape[-1:]))
         if array.shape != asked:
@@ -167,8 +173,12 @@ class Episode:
     person_seen: Float32  # (T,H)
 
 
-def load_episodes(path: Path, count: int) -> list[Episode]:
-    """Up to `count` episodes of a training's .npz files, which hold what the truth was."""
+def load_episodes(path: Path, count: int, manifest: Manifest) -> list[Episode]:
+    """Up to `count` episodes of a training's .npz files, which hold what the truth was.
+
+    Raises:
+        ObservationError: nothing there, or arrays of other shapes than the bundle's.
+    """
     out: list[Episode] = []
     keys = [*_keys(), *PEOPLE]
     for file in sorted(path.glob("*.npz")):
@@ -178,10 +188,12 @@ def load_episodes(path: Path, count: int) -> list[Episode]:
             raise ObservationError(
                 f"{file} has no {', '.join(missing) or 'episodes'}; give episodes of a training"
             )
+        _check_shapes(file, arrays, arrays["action"].shape[:2])
         for i in range(min(len(arrays["action"]), count - len(out))):
             row = {k: v[i] if k == "frame" else v[i].astype(np.float32) for k, v in arrays.items()}
             seen = {k: row.pop(k) for k in PEOPLE}
             out.append(Episode(Observations(**row), **seen))
+            _check_body(file, out[-1].observations, manifest)
         if len(out) == count:
             return out
     if not out:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,10 +21,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from models.backend import Session, golden_error
 from models.backend_onnxruntime import OnnxRuntimeSession
 from models.bundle import Bundle
-from models.errors import BundleError
+from models.errors import BundleError, ModelError
 from models.manifest import GRAPHS, GraphSpec, Manifest
 from models.observations import Feed, Observations, picture, smooth
 from models.parity import DRIFT_STEPS, LAST, beliefs_along
+from models.place import replacing
 from models.reduce import to_fp16, to_int8
 from models.sizes import MOTION, Sizes
 
@@ -37,6 +36,7 @@ DRIFT_MARGIN = 2.0
 LEAST = 1e-3  # tolerance
 FEEDS = 400  # of calibration, per graph
 DRIFT_SEEDS = (0, 1)
+HELD_OUT = 2  # recorded sequences that tell the drift, and no range where there are more
 BACKEND = "ort-cpu"
 
 
@@ -53,19 +53,21 @@ def write_variant(
         bundle: the fp32 bundle.
         precision: "fp16" or "int8".
         out: the new bundle's directory.
-        recorded: sequences of observations that span the ranges of int8; made-up ones if none.
+        recorded: sequences of observations that span the ranges of int8; made-up ones if none. Of
+            more than HELD_OUT the first so many tell the drift instead.
         key: signs the new manifest.
+
+    Raises:
+        ModelError: it cannot be written there, or what it computes is no number.
     """
     m = bundle.manifest
     if m.precision != "fp32":
         raise BundleError(f"{bundle.path} is {m.precision} already; export from its fp32 bundle")
     sessions = {g: OnnxRuntimeSession(bundle, g, BACKEND) for g in GRAPHS}
-    work = out.with_name(f".{out.name}.{os.getpid()}")
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    try:
+    ranges = recorded[HELD_OUT:] or recorded or [smooth(m, 100, s) for s in (10, 11)]
+    with replacing(out) as work:
         golden = pushed_golden(m, sessions, bundle.golden())
-        feeds = _feeds(m, sessions, recorded or [smooth(m, 100, s) for s in (10, 11)], golden)
+        feeds = _feeds(m, sessions, ranges, golden)
         for graph in GRAPHS:
             _reduce(bundle, graph, precision, work, feeds[graph])
         save: Any = np.savez_compressed  # its keyword arguments are both options and arrays
@@ -75,10 +77,6 @@ def write_variant(
         raw = tomli_w.dumps(msgspec.to_builtins(manifest)).encode()
         (work / "manifest.toml").write_bytes(raw)
         (work / "manifest.sig").write_bytes(key.sign(raw))
-        shutil.rmtree(out, ignore_errors=True)
-        work.rename(out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return Bundle(out, manifest, hashlib.sha256(raw).hexdigest(), "")
 
 
@@ -113,15 +111,26 @@ def _measured(
     specs: dict[str, GraphSpec] = {}
     for name, spec in m.graphs.items():
         session = OnnxRuntimeSession(reduced, name, BACKEND)
-        allowed = rounded_up(max(LEAST, MARGIN[m.precision] * golden_error(session, golden, name)))
+        worst = _finite(golden_error(session, golden, name), f"{name} in {m.precision}")
+        allowed = rounded_up(max(LEAST, MARGIN[m.precision] * worst))
         specs[name] = msgspec.structs.replace(spec, tolerance={m.precision: allowed})
     observe = OnnxRuntimeSession(reduced, "observe", BACKEND)
     apart = [
         drift_end(exact["observe"], observe, s)
-        for s in [*(smooth(m, DRIFT_STEPS, s) for s in DRIFT_SEEDS), *recorded[:2]]
+        for s in [*(smooth(m, DRIFT_STEPS, s) for s in DRIFT_SEEDS), *recorded[:HELD_OUT]]
     ]
-    drift = {m.precision: rounded_up(max(LEAST, DRIFT_MARGIN * max(apart)))}
+    worst = max(_finite(a, f"the belief in {m.precision}") for a in apart)
+    drift = {m.precision: rounded_up(max(LEAST, DRIFT_MARGIN * worst))}
     return msgspec.structs.replace(m, graphs=specs, drift=drift)
+
+
+def _finite(value: float, what: str) -> float:
+    if not math.isfinite(value):
+        raise ModelError(
+            f"{what} computes numbers that are none ({value}): its weights do not fit that precision; "
+            "use the fp32 bundle"
+        )
+    return value
 
 
 def rounded_up(value: float) -> float:

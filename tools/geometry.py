@@ -18,12 +18,13 @@ from models.bundle import find_bundle, load_bundle
 from models.observations import load_episodes
 from runtime.body import load_body
 from runtime.errors import ConfigError
-from tools.arguments import count, seconds
+from tools.arguments import count, seconds, whole
 from tools.compose import DEFAULT_BUNDLE
 
 STEPS = 500
 STARTS = 12
 SEGMENTS = 40
+POINTS, FEW_POINTS = 32, 8  # along a way; the few, where every moment has one
 ABOUT = """
 What is measured, on the torch networks read out of the bundle's files
   rarity   how seldom the pattern of the posterior net's hidden units was in training (the `rarity`
@@ -31,7 +32,8 @@ What is measured, on the torch networks read out of the bundle's files
            pixels, a part of another room pasted in, a black frame, random IMU.
   regions  units that switch along straight ways between observations (Montufar et al. 2014), per
            unit of length (1 = one pixel's channel from 0 to 1, or one normalised sense by 1).
-           A lower bound: a unit that switches twice between two of 32 points is not seen.
+           A lower bound: a unit that switches twice between two of 32 points (8, where a way is a
+           warning) is not seen.
   gain     largest singular value of the soft dynamics' Jacobian over 1, 5 and 12 steps (expected
            instead of drawn samples): how much the worst small change of a belief grows.
   growth   500 steps of sampled rollouts under random and the policy's actions: largest |h|, the
@@ -40,6 +42,8 @@ What is measured, on the torch networks read out of the bundle's files
   worth    rank correlation (Spearman) of each of these at a moment, as a warning, with the errors
            of the next belief, the next frame and the people's places now, and with the errors
            10 frames ahead; beside plain baselines: divergence, the last frame's error, the action.
+           Moments of one episode are alike, so intervals resample whole episodes; a star: its
+           interval leaves out 0.
 
 What it is NOT: a small gain says that the model will not blow up, not that it is right. Measured
   before (facts of the prototype): 12-step gain against person error .01, against image error .20.
@@ -50,7 +54,7 @@ JSON keys
   regions{consecutive|random|off_data{per_unit{p50,p90,max}, crossings{..}, length{..}}}
   gain{"1"|"5"|"12"{p50,p90,max}}
   growth{random|policy{h_max, person_max_m, apart_end_p50, apart_max}}
-  worth{warning{error: rho}}    warnings: rarity, crossings, gain_1, gain_5, gain_12, growth,
+  worth{warning{error: rho}}, worth_ci95{warning{error: [low, high]}}    warnings: rarity, crossings, gain_1, gain_5, gain_12, growth,
     divergence, image_error, action; errors: belief_next, image_next, person_now, image_10, person_10
   A figure that was not measured is absent.
 
@@ -73,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--recorded", type=Path, default=None, metavar="DIR", help="episodes of a training (.npz) instead of the twin")  # fmt: skip
     add("--moments", type=count, default=240, metavar="N", help="moments that gains and worth are measured at")  # fmt: skip
     add("--out", type=Path, default=None, metavar="FILE.png", help="draw six panels (needs matplotlib: pip install '.[plot]')")  # fmt: skip
-    add("--seed", type=int, default=0)
+    add("--seed", type=whole(0, 2**31 - 1), default=0)
     add("--json", action="store_true", help="print one JSON object")
 
 
@@ -151,7 +155,7 @@ def stages(m: Measured, args: argparse.Namespace, bundle: Any) -> Iterator[tuple
     yield "episodes", 0.0
     world, policy, on_rate = read_networks(bundle)
     episodes = []
-    for episode in _episodes(args, str(bundle.path)):
+    for episode in _episodes(args, bundle):
         episodes.append(episode)
         yield "episodes", len(episodes) / args.episodes
     f = mo.Filtered(world, episodes)
@@ -170,13 +174,13 @@ def stages(m: Measured, args: argparse.Namespace, bundle: Any) -> Iterator[tuple
         yield "worth", done
 
 
-def _episodes(args: argparse.Namespace, bundle: str) -> Iterator[Any]:
+def _episodes(args: argparse.Namespace, bundle: Any) -> Iterator[Any]:
     if args.recorded:
-        yield from load_episodes(args.recorded, args.episodes)
+        yield from load_episodes(args.recorded, args.episodes, bundle.manifest)
         return
     from tools.observe import record
 
-    yield from record(bundle, args.episodes, args.duration)
+    yield from record(str(bundle.path), args.episodes, args.duration)
 
 
 def _rarity(m: Measured, f: Any, on_rate: Any, e: Any, t: Any) -> None:
@@ -206,17 +210,19 @@ def _regions(m: Measured, f: Any, e: Any, t: Any) -> Iterator[float]:
     ways = {"consecutive": before, "random": here.roll(1, 0), "off_data": mixed}
     m.found["regions"], m.arrays["regions"] = {}, {}
     for done, (name, other) in enumerate(ways.items(), 1):
-        rows = []
-        many = len(here) if name == "consecutive" else min(SEGMENTS, len(here))
-        for i in range(many):
-            patterns = geo.pattern_of(f.world, f.belief[e[i], t[i], : f.world.s.deter][None])
-            switched = geo.crossings(patterns, other[i], here[i], 8 if i >= SEGMENTS else 32)
-            rows.append((switched, float((other[i] - here[i]).norm())))
-        counted, length = np.array(rows, float).T
-        per_unit = counted / np.maximum(length, 1e-6)
+
+        def counted_along(many: int, points: int, other: Any = other) -> Any:
+            rows = []
+            for i in range(min(many, len(here))):
+                patterns = geo.pattern_of(f.world, f.belief[e[i], t[i], : f.world.s.deter][None])
+                switched = geo.crossings(patterns, other[i], here[i], points)
+                rows.append((switched, float((other[i] - here[i]).norm())))
+            counted, length = np.array(rows, float).T
+            return counted, length, counted / np.maximum(length, 1e-6)
+
         if name == "consecutive":
-            m.warnings["crossings"] = per_unit
-            counted, length, per_unit = (v[:SEGMENTS] for v in (counted, length, per_unit))
+            m.warnings["crossings"] = counted_along(len(here), FEW_POINTS)[2]
+        counted, length, per_unit = counted_along(SEGMENTS, POINTS)
         m.arrays["regions"][name] = per_unit
         m.found["regions"][name] = {
             "per_unit": mo.quantiles(per_unit),
@@ -273,10 +279,15 @@ def _worth(m: Measured, f: Any, e: Any, t: Any, senses: Any) -> Iterator[float]:
     m.warnings |= {k: v.numpy() for k, v in mo.plain_warnings(f, e, t, senses).items()}
     yield 0.6
     wrong = {k: v.double().numpy() for k, v in mo.errors(f, e, t, senses).items()}
-    m.found["worth"] = {}
-    for name, values in m.warnings.items():
-        row = {k: geo.spearman(np.asarray(values, float), v) for k, v in wrong.items()}
+    m.found["worth"], m.found["worth_ci95"] = {}, {}
+    for done, (name, values) in enumerate(m.warnings.items(), 1):
+        warning = np.asarray(values, float)
+        row = {k: geo.spearman(warning, v) for k, v in wrong.items()}
         m.found["worth"][name] = {k: v for k, v in row.items() if np.isfinite(v)}
+        m.found["worth_ci95"][name] = {
+            k: geo.spearman_ci95(warning, wrong[k], e.numpy()) for k in m.found["worth"][name]
+        }
+        yield 0.6 + 0.4 * done / len(m.warnings)
     yield 1.0
 
 
@@ -292,18 +303,21 @@ def table(found: dict[str, Any]) -> str:
         lines.append(f"gain over {steps} steps: {g['p50']:.2f} (90 %: {g['p90']:.2f}, largest {g['max']:.2f})")  # fmt: skip
     for name, g in found.get("growth", {}).items():
         lines.append(f"growth, {name} actions, {STEPS} steps: |h| up to {g['h_max']:.3f}, people up to {g['person_max_m']:.2f} m away, {g['apart_end_p50']:.2g} apart from 0.001")  # fmt: skip
-    return "\n".join(lines + _worth_lines(found.get("worth", {}), found.get("moments", 0)))
+    return "\n".join(lines + _worth_lines(found.get("worth", {}), found.get("worth_ci95", {})))
 
 
-def _worth_lines(worth: dict[str, dict[str, float]], moments: int) -> list[str]:
+def _worth_lines(
+    worth: dict[str, dict[str, float]], intervals: dict[str, dict[str, tuple[float, float]]]
+) -> list[str]:
     if not worth:
         return []
     errors = list(dict.fromkeys(k for row in worth.values() for k in row))
-    lines = ["worth as a warning: rank correlation with errors", f"{'':12}" + "".join(f"{k:>13}" for k in errors)]  # fmt: skip
+    lines = ["worth as a warning: rank correlation with errors", f"{'':12}" + "".join(f"{k:>12} " for k in errors)]  # fmt: skip
     for name, row in worth.items():
-        cells = "".join(f"{row[k]:>13.2f}" if k in row else f"{'-':>13}" for k in errors)
+        stars = {k: " " if low <= 0 <= high else "*" for k, (low, high) in intervals[name].items()}
+        cells = "".join(f"{row[k]:>12.2f}{stars[k]}" if k in row else f"{'-':>12} " for k in errors)
         lines.append(f"{name:12}{cells}")
-    lines.append(f"(with {moments} moments, less than {2 / max(moments, 1) ** 0.5:.2f} is chance)")
+    lines.append("(without a star: may be chance, its 95 % interval over episodes holds 0)")
     lines.append(
         "A small gain is a certificate that beliefs do not blow up; it is NOT a forecast of how accurate they are."
     )

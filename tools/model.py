@@ -7,32 +7,19 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from models.bundle import BUNDLES, NAME, load_bundle
 from models.errors import BundleError
 from runtime.body import load_body
 from runtime.errors import ConfigError
-from tools.arguments import count, counts
+from tools.arguments import count, counts, whole
 from tools.compose import DEFAULT_BUNDLE
 from tools.train.pool import ENGINES, Pool
 from tools.train.settings import EPISODE_FRAMES, LEAST_LENGTH, TrainSettings
 
+MOST_ROUNDS = 50
 MOST_SEED = 99  # two seeds share no episode, and none is one of an evaluation's
-
-
-def whole(least: int, most: int) -> Callable[[str], int]:
-    """A whole number from `least` to `most`, for argparse."""
-
-    def parse(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(
-                f"{text} is no whole number from {least} to {most}; give one"
-            )
-        return int(text)
-
-    return parse
 
 
 def bundle_name(text: str) -> str:
@@ -97,7 +84,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--policy-rounds",
-        type=whole(0, 50),
+        type=whole(0, MOST_ROUNDS),
         default=TrainSettings.policy_rounds,
         help="aggregation rounds of the policy alone (default %(default)s)",
     )

@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 
 from models.bundle import BUNDLES, find_bundle, load_bundle
+from models.manifest import DRIFT_LIMIT
 from models.observations import load
 from runtime.body import load_body
 from runtime.errors import ConfigError
 from tools.arguments import count
 from tools.compose import DEFAULT_BUNDLE
 
-LIMIT = {"fp16": 0.02, "int8": 0.06}  # of drift: beyond it the variant says something else
 ABOUT = """
 What it does
   fp16  Gemm, Conv and ConvTranspose compute and store in fp16; inputs, outputs, normalisations,
@@ -26,7 +26,8 @@ What it does
         from observations. A third of the size.
   opset and IR version stay, no control flow is added. The new bundle has its own golden vectors
   (fp32 outputs), its own tolerances (fp16 10, int8 4 times what ONNX Runtime's CPU measured) and drift
-  (twice; over made-up sequences and the first two recorded ones), the version of the old one with
+  (twice; over made-up sequences and the first two recorded ones, which of three or more give no
+  ranges), the version of the old one with
   "-fp16" or "-int8" at its end, and the development key's signature.
 
 Ranges of int8 come from --calibration DIR (observations, or episodes of a training: .npz), or are
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = ABOUT
     add = parser.add_argument
     add("--bundle", default=DEFAULT_BUNDLE, help="an fp32 bundle: name or directory")
-    add("--precision", required=True, choices=tuple(LIMIT))
+    add("--precision", required=True, choices=tuple(DRIFT_LIMIT))
     add("--out", type=Path, required=True, metavar="DIR", help="directory of the new bundle")
     add(
         "--calibration", type=Path, default=None, metavar="DIR", help="recorded observations (.npz)"
@@ -82,7 +83,7 @@ def main(args: argparse.Namespace) -> int:
         "bundle": m.name, "version": m.version, "precision": m.precision, "path": str(made.path),
         "bytes": _bytes(made.path), "bytes_fp32": _bytes(bundle.path),
         "tolerance": {g: s.tolerance[m.precision] for g, s in m.graphs.items()},
-        "drift": drift, "drift_limit": LIMIT[args.precision], "ok": drift <= LIMIT[args.precision],
+        "drift": drift, "drift_limit": DRIFT_LIMIT[args.precision], "ok": drift <= DRIFT_LIMIT[args.precision],
     }  # fmt: skip
     if args.json:
         print(json.dumps(found))
@@ -90,7 +91,9 @@ def main(args: argparse.Namespace) -> int:
         size = f"{found['bytes'] / 1e6:.1f} of {found['bytes_fp32'] / 1e6:.1f} MB"
         print(f"{made.path}: {m.name} {m.version}, {size}, belief drifts by up to {drift:g}")
         if not found["ok"]:
-            print(f"more than {LIMIT[args.precision]:g}: it believes other things than fp32 does")
+            print(
+                f"more than {DRIFT_LIMIT[args.precision]:g}: it believes other things than fp32 does"
+            )
     return 0 if found["ok"] else 3
 
 
@@ -100,7 +103,7 @@ def _is_variant(path: Path) -> bool:
         fields = msgspec.toml.decode((path / "manifest.toml").read_bytes())
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return False
-    return isinstance(fields, dict) and fields.get("precision") in LIMIT
+    return isinstance(fields, dict) and fields.get("precision") in DRIFT_LIMIT
 
 
 def _bytes(path: Path) -> int:

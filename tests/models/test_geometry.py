@@ -168,6 +168,25 @@ def test_spoilt_observations_differ_only_where_they_say(filtered: mo.Filtered) -
             assert torch.equal(spoilt.sort(-1).values, points.sort(-1).values)
 
 
+def test_a_room_pasted_into_itself_is_not_spoilt(bundle: Bundle) -> None:
+    alone = mo.Filtered(tiny.networks()[0], tiny.episodes(bundle)[:1])
+    assert "pasted" not in mo.off_data(alone, *alone.moments(4))
+
+
+def test_what_all_moments_of_an_episode_share_is_no_proof() -> None:
+    """Two unrelated values that differ by episode alone: chance, however many the moments."""
+    rng, groups = np.random.default_rng(0), np.repeat(np.arange(12), 20)
+    held = []
+    for _ in range(20):
+        a, b = (rng.normal(0, 1, 12)[groups] + rng.normal(0, 0.3, 240) for _ in range(2))
+        low, high = geo.spearman_ci95(a, b, groups)
+        held.append(low <= 0 <= high)
+    assert sum(held) >= 15, "by moments it would be in one of two"
+    x = rng.normal(0, 1, 240)
+    low, high = geo.spearman_ci95(x, x + rng.normal(0, 0.5, 240), groups)
+    assert 0.7 < low < high < 1
+
+
 def recorded(bundle: Bundle, folder: Path) -> Path:
     found = tiny.episodes(bundle)
     arrays = {k: np.stack([getattr(e.observations, k) for e in found]) for k in ("frame", "imu", "proprio", "odometry", "action")}  # fmt: skip
@@ -192,6 +211,7 @@ def test_the_command_measures_everything_and_draws_it(
     assert set(found["regions"]) == {"consecutive", "random", "off_data"}
     assert set(found["gain"]) == {"1", "5", "12"} and set(found["growth"]) == {"random", "policy"}
     assert set(found["worth"]) >= {"rarity", "crossings", "gain_12", "growth", "divergence", "action"}  # fmt: skip
+    assert set(found["worth_ci95"]["rarity"]) == set(found["worth"]["rarity"])
     assert " s left" in err
     if draws:
         assert picture.read_bytes()[:4] == b"\x89PNG" and not list(tmp_path.glob(".*"))
@@ -212,7 +232,16 @@ def test_ctrl_c_leaves_what_was_measured(bundle, tmp_path, monkeypatch, capsys) 
 
 def test_folders_without_the_truth_are_refused(tmp_path: Path, bundle: Bundle) -> None:
     with pytest.raises(ObservationError, match="give a folder of episodes"):
-        load_episodes(tmp_path, 2)
+        load_episodes(tmp_path, 2, bundle.manifest)
     tiny.episodes(bundle)[0].observations.save(tmp_path / "a.npz")
     with pytest.raises(ObservationError, match="has no person_xy"):
-        load_episodes(tmp_path, 2)
+        load_episodes(tmp_path, 2, bundle.manifest)
+    (tmp_path / "a.npz").unlink()
+    recorded(bundle, tmp_path)
+    arrays = dict(np.load(tmp_path / "a.npz"))
+    np.savez(tmp_path / "a.npz", **{**arrays, "proprio": arrays["proprio"][..., 1:]})
+    with pytest.raises(ObservationError, match="record on the bundle's body"):
+        load_episodes(tmp_path, 2, bundle.manifest)
+    np.savez(tmp_path / "a.npz", **{**arrays, "imu": arrays["imu"][..., :3, :]})
+    with pytest.raises(ObservationError, match="record again"):
+        load_episodes(tmp_path, 2, bundle.manifest)

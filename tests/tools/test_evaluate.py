@@ -5,7 +5,8 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,18 +14,35 @@ from msgspec import structs
 
 from models.bundle import BUNDLES, find_bundle, load_bundle
 from models.manifest import Threshold
+from models.since import Senses, Since
+from models.world import World
 from runtime.body import load_body
+from runtime.camera import ChannelCamera
+from runtime.errors import ConfigError, RuntimeFault
+from runtime.modes import Mode
 from runtime.surprise import SURPRISE_CHANNELS
 from tools import played
+from tools.compose import DEFAULT_BUNDLE, RunSettings, open_world, prepare
 from tools.evaluate import command
+from tools.evaluate import episodes as episodes_module
 from tools.evaluate import jobs as jobs_module
 from tools.evaluate.command import flat, played_sha, seed_range, table
-from tools.evaluate.episodes import Episode
-from tools.evaluate.jobs import FRESH_SEED, PARTS, Job, jobs_of, read_rows, run_all
-from tools.evaluate.open_loop import _hidden, _moved, _people
+from tools.evaluate.episodes import Episode, active_s, alarms_while_active, run_episode
+from tools.evaluate.jobs import (
+    FRESH_SEED,
+    PARTS,
+    Job,
+    jobs_of,
+    pinned,
+    read_rows,
+    run_all,
+    run_job,
+)
+from tools.evaluate.open_loop import STEPS, _hidden, _moved, _people, _rollout, warp
 from tools.evaluate.summary import bootstrap, summary, wilson
-from tools.evaluate.surprise import LAST, START, alarms, areas, auroc, usable
+from tools.evaluate.surprise import LAST, START, alarms, areas, auroc, run_event, scores, usable
 from tools.evaluate.thresholds import tail_level, thresholds
+from tools.lockstep_run import DarkCamera
 
 LEVELS = {c: Threshold(typical=0.1, event=1.0, frames=1) for c in SURPRISE_CHANNELS}
 
@@ -317,6 +335,176 @@ def test_seeds_are_a_count_or_a_range() -> None:
 def test_seeds_that_cannot_be_are_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
         seed_range(text)
+
+
+def test_figures_of_seeds_that_a_training_may_use_are_not_signed(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser(description="")
+    command.add_arguments(parser)
+    args = parser.parse_args(f"--seeds 5000000:5000002 --write --work {tmp_path}".split())
+    with pytest.raises(ConfigError, match="no training used"):
+        command.evaluate(args)
+
+
+@pytest.mark.parametrize("what", ["code", "bundle"])
+def test_a_row_is_of_the_code_and_the_bundle_that_it_was_asked_of(what, tmp_path, monkeypatch) -> None:  # fmt: skip
+    (tmp_path / "manifest.toml").write_text("one")
+    monkeypatch.setattr(jobs_module, "run_episode", lambda episode: row("ablation", episode.seed))
+    (job,) = pinned([Job("ablation", Episode(str(tmp_path), 1))], tmp_path)
+    assert run_job(job)["seed"] == 1 and job.key == Job(job.part, job.episode).key
+    if what == "code":
+        monkeypatch.setattr(jobs_module, "code_sha", lambda: "another")
+    else:
+        (tmp_path / "manifest.toml").write_text("another")
+    with pytest.raises(RuntimeFault, match=f"the {what} changed while it was measured"):
+        run_job(job)
+
+
+def test_another_bundle_than_the_measured_one_keeps_its_figures(tmp_path, monkeypatch, capsys) -> None:  # fmt: skip
+    bundle = tmp_path / "companion-follow"
+    shutil.copytree(BUNDLES / "companion-follow", bundle)
+
+    def replaced(jobs: list[Job], *_: Any) -> list[dict[str, Any]]:
+        (bundle / "manifest.toml").write_text("another")
+        return [row("ablation", job.episode.seed) for job in jobs]
+
+    monkeypatch.setattr(command, "run_all", replaced)
+    parser = argparse.ArgumentParser(description="")
+    command.add_arguments(parser)
+    args = parser.parse_args(
+        f"--bundle {bundle} --seeds 1 --only ablation --write --work {tmp_path}".split()
+    )
+    assert command.evaluate(args) == 0
+    assert "another bundle than the one that was measured" in capsys.readouterr().err
+    assert (bundle / "manifest.toml").read_text() == "another"
+
+
+def records(above: list[int], modes: list[Mode], bumped: int = -1) -> Any:
+    """Frames of 50 ms with these alarms, a status and a truth beside each."""
+    n = len(above)
+    out = {k: np.zeros(n, [("t_ns", "i8"), (f, "i8")]) for k, f in (("surprise", "above"), ("status", "mode"), ("truth", "bump"))}  # fmt: skip
+    for array in out.values():
+        array["t_ns"] = np.arange(n) * 50_000_000
+    out["surprise"]["above"], out["status"]["mode"] = above, modes
+    out["truth"]["bump"] = np.arange(n) == bumped
+    return out
+
+
+def test_false_alarms_are_beginnings_while_it_drives_and_touches_nothing() -> None:
+    above, drives = [0, 1, 1, 3, 0, 1, 1], [Mode.ACTIVE] * 7
+    assert alarms_while_active(records(above, drives)) == 3
+    assert alarms_while_active(records(above, [Mode.IDLE] * 2 + drives[2:])) == 2
+    assert alarms_while_active(records(above, drives, bumped=3)) == 1
+    assert active_s(records(above, [Mode.IDLE] * 2 + drives[2:])) == pytest.approx(0.2)
+
+
+def test_quiet_hours_are_those_in_which_it_drove() -> None:
+    rows = [row("quiet", i, active_s=180.0 * i, holds=0, alarms=i) for i in range(2)]
+    assert summary(rows, LEVELS)["quiet"] == {"hours": 0.05, "holds": 0, "alarms": 1, "episodes": 2}
+
+
+def test_a_baseline_without_a_model_is_told_by_what_is_less_as_well() -> None:
+    """A frozen camera's frames differ by nothing: that is less than usual, and tells it well."""
+    rng = np.random.default_rng(4)
+    rows = []
+    for _ in range(8):
+        difference = rng.uniform(1, 2, START + 40)
+        difference[START : START + LAST] = 0.0
+        rows.append({"values": np.zeros((START + 40, len(SURPRISE_CHANNELS))).tolist(),
+                     "difference": difference.tolist(), "energy": np.ones(START + 40).tolist()})  # fmt: skip
+    found = {name: areas(v) for name, v in scores(rows, LEVELS).items()}
+    assert found["raw_difference"][0] == 0.0 and found["raw_difference_either"][0] == 1.0
+
+
+class Truthful:
+    """A world model that knows what comes: what it imagines is what is there."""
+
+    def __init__(self, data: dict[str, Any], start: int) -> None:
+        self._data, self._now, self.candidates = data, start, 4
+
+    def imagine(self, beliefs: Any, action: Any) -> Any:
+        self._now += 1
+        assert np.array_equal(action, self._data["action"][self._now]), "the action sent before it"
+        senses = np.concatenate(
+            [self._data["proprio"][self._now], self._data["imu"][self._now].mean(0)]
+        )
+        person = np.zeros((4, 1, 5), np.float32)
+        person[:, 0, 1:3] = self._data["person_xy"][self._now][0]
+        return SimpleNamespace(beliefs=beliefs, senses=np.repeat(senses[None], 4, 0), person=person)
+
+    def decode(self, _belief: Any, _first: Any, _since: Any) -> Any:
+        return self._data["frame"][self._now].astype(np.float32) / 255
+
+
+def test_whoever_imagines_the_truth_has_no_error_at_any_horizon() -> None:
+    setup = prepare(RunSettings(lockstep=True, seed=1))
+    rng, t, start, p = np.random.default_rng(5), 45, 22, setup.layout.proprio_size
+    data: dict[str, Any] = {
+        "frame": rng.integers(0, 255, (t, 3, 64, 64)).astype(np.uint8),
+        "imu": rng.normal(0, 0.1, (t, 5, 6)).astype(np.float32),
+        "proprio": rng.normal(0, 0.1, (t, p)).astype(np.float32),
+        "action": rng.normal(0, 1, (t, setup.layout.action_size)).astype(np.float32),
+        "belief": np.zeros((t, 8), np.float32), "people": rng.normal(2, 1, (t, 1, 5)),
+        "innovation": np.zeros((t, p + 6), np.float32), "target_hue": np.zeros(t, int),
+        "person_seen": np.ones((t, 1)), "person_xy": rng.normal(2, 1, (t, 1, 2)).astype(np.float32),
+        "pose": np.zeros((t, 3)),
+    }  # fmt: skip
+    sums: dict[str, dict[str, float]] = {str(k): {} for k in STEPS}
+    _rollout(data, cast(World, Truthful(data, start)), setup, start, sums)
+    for k, found in sums.items():
+        assert found["n"] == 1
+        for name in ("image", "gyro", "person"):
+            assert found[name] == pytest.approx(0, abs=1e-6), (k, name)
+            assert found[f"{name}_persistence"] > 1e-6, (k, name)
+
+
+@pytest.mark.parametrize(("turn", "pitch"), [(0.2, 0.0), (-0.2, 0.0), (0.0, 0.15), (0.0, -0.15)])
+def test_a_frame_turned_by_the_measured_rotation_meets_what_is_seen_then(turn, pitch) -> None:
+    """A bright spot on a known ray, drawn by the pinhole equations before and after the turn."""
+    setup = prepare(RunSettings(lockstep=True, seed=1))
+    c = setup.bundle.manifest.camera
+
+    def seen(turned: float, down: float) -> tuple[float, float]:
+        """Pixel of a ray 5 degrees to the left and 3 up of the first axis; x forward, y left, z up."""
+        left, up = np.radians(5) - turned, np.radians(3) + down
+        ray = np.array([np.cos(left) * np.cos(up), np.sin(left) * np.cos(up), np.sin(up)])
+        return c.cx - c.fx * ray[1] / ray[0], c.cy - c.fy * ray[2] / ray[0]
+
+    v, u = np.mgrid[0 : c.height, 0 : c.width]
+
+    def spot(at: tuple[float, float]) -> Any:
+        glow = np.exp(-((u - at[0]) ** 2 + (v - at[1]) ** 2) / 8)
+        return np.repeat(glow[None], 3, 0).astype(np.float32)
+
+    since = Since(Senses.of(setup.layout))
+    since.value[:3] = (turn, 0.0, pitch)
+    turned = warp(spot(seen(0, 0)), since, setup)[0]
+    found = float((turned * u).sum() / turned.sum()), float((turned * v).sum() / turned.sum())
+    assert found == pytest.approx(seen(turn, pitch), abs=0.5)
+    assert abs(np.subtract(found, seen(0, 0))).max() > 3, "it did move"
+
+
+def test_a_frozen_camera_shows_in_its_ten_frames_and_in_no_other() -> None:
+    row = run_event(Episode(DEFAULT_BUNDLE, 31_000_100, scenario="default"), "freeze")
+    frozen = np.array(row["values"], float)[:, SURPRISE_CHANNELS.index("frozen")]
+    odd = np.flatnonzero(frozen > 0.5)
+    assert set(odd) <= set(range(START, START + LAST)) and len(odd) >= LAST - 1
+    assert row["first_alarm"] is not None and row["first_alarm"] <= 4
+    assert len(row["values"]) == len(row["difference"]) == len(row["energy"])
+
+
+@pytest.mark.parametrize("kind", ["blackout", "frozen"])
+def test_who_is_left_without_sight_drives_all_the_same(kind: str) -> None:
+    """Else it would follow nobody because it never started, whatever its policy goes by."""
+    row = run_episode(Episode(DEFAULT_BUNDLE, 31_000_101, scenario="default", kind=kind, duration_s=2.0))  # fmt: skip
+    assert row["active_s"] > 1.5 and row["mode_final"] == "active"
+
+
+def test_who_never_starts_has_done_nothing(monkeypatch) -> None:
+    monkeypatch.setattr("tools.lockstep_run.START_LIMIT_NS", 300_000_000)
+    monkeypatch.setattr(episodes_module, "_world", lambda setup, _kind: open_world(setup)[0])
+    monkeypatch.setattr("tools.lockstep_run.ChannelCamera", lambda reader: DarkCamera(ChannelCamera(reader)))  # fmt: skip
+    row = run_episode(Episode(DEFAULT_BUNDLE, 31_000_102, scenario="default", duration_s=0.5))
+    assert row["active_s"] == 0 and row["success"] is False and row["metrics"] == {}
 
 
 @pytest.mark.parametrize("whole", [True, False])

@@ -17,9 +17,9 @@ from models.layout import SKILLS
 from models.manifest import GRAPHS
 from runtime.body import load_body
 from runtime.surprise import SURPRISE_CHANNELS
-from tools.evaluate.jobs import FRESH_SEED, QUIET_SEED
+from tools.evaluate.jobs import FRESH_SEED, QUIET_SEED, UNTRAINED_SEED
 from tools.evaluate.thresholds import TRAINING_SEED
-from tools.model import MOST_SEED
+from tools.model import MOST_ROUNDS, MOST_SEED
 from tools.train import pipeline
 from tools.train.pipeline import train
 from tools.train.pool import Pool
@@ -73,7 +73,7 @@ def test_a_training_from_nothing_and_again_from_where_it_was(tmp_path: Path, mon
 def test_no_two_trainings_share_an_episode_nor_one_with_an_evaluation() -> None:
     plan = TrainSettings("x", "1", Path(), Path())
     stages = [(pipeline.EXPERT_SEED, plan.episodes), (pipeline.DEMONSTRATION_SEED, plan.demonstrations)]  # fmt: skip
-    rounds = len(plan.updates) + plan.policy_rounds
+    rounds = len(plan.updates) + MOST_ROUNDS
     for number in range(1, rounds + 1):
         stages.append((pipeline.AGGREGATION_SEED + number * pipeline.ROUND_STRIDE, plan.aggregate))
     used = [
@@ -84,7 +84,7 @@ def test_no_two_trainings_share_an_episode_nor_one_with_an_evaluation() -> None:
     ]
     levels = range(TRAINING_SEED, TRAINING_SEED + plan.undisturbed)
     assert len(used) == len(set(used)) and not set(used) & {*levels, *range(QUIET_SEED, QUIET_SEED + 20)}  # fmt: skip
-    assert max(used) < FRESH_SEED
+    assert max(*used, *levels, QUIET_SEED + 20) < UNTRAINED_SEED < FRESH_SEED
 
 
 def test_on_rates_are_taken_from_first_to_last() -> None:

@@ -16,7 +16,15 @@ from runtime.body import load_body
 from runtime.errors import ConfigError
 from tools.arguments import count
 from tools.compose import DEFAULT_BUNDLE, check_alarms
-from tools.evaluate.jobs import FRESH_SEED, PARTS, jobs_of, run_all
+from tools.evaluate.jobs import (
+    FRESH_SEED,
+    PARTS,
+    UNTRAINED_SEED,
+    jobs_of,
+    manifest_sha,
+    pinned,
+    run_all,
+)
 from tools.evaluate.summary import summary
 from tools.played import code_sha
 from tools.train.pool import ENGINES, Pool
@@ -24,10 +32,12 @@ from tools.train.signing import resign
 
 HELP = """Runs the real stack (gate and firmware included) in lockstep on seeds that no training used.
 Parts: follow (easy and hard scenes, with open-loop prediction and the privileged expert beside it),
-skills (approach, look_at, search, go_to on hard scenes), ablation (black camera), surprise (paired
-events), quiet (an hour of following: holds), planning (candidates imagined per frame). Rows are kept
-in --work as they come: the same command goes on where it was stopped, and Ctrl-C prints what was
-measured. Rows of other graphs, levels or code than today's are not taken."""
+skills (approach, look_at, search, go_to on hard scenes), ablation (the model is shown black frames,
+and no alarm stops it), surprise (paired events), quiet (an hour of following: holds and false alarms),
+planning (candidates imagined per frame; imagining costs no time of the run, see `bench inference` for
+what it would). Rows are kept in --work as they come: the same command goes on where it was stopped,
+and Ctrl-C prints what was measured, with exit code 130. Rows of other graphs, levels or code than
+today's are not taken."""
 
 SEEDS = 2**31
 MOST_SEEDS = 100_000
@@ -71,16 +81,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--engine", choices=ENGINES, default="local", help="local processes, or Ray")
     add("--work", type=Path, default=Path("runs/evaluate"), help="rows and pictures, by bundle")
     add("--json", action="store_true", help="print one JSON object")
-    add("--write", action="store_true", help="write the figures into the bundle's manifest (development key)")  # fmt: skip
+    add("--write", action="store_true", help=f"write the figures into the bundle's manifest (development key); seeds from {UNTRAINED_SEED} on, which no training uses")  # fmt: skip
 
 
 def evaluate(args: argparse.Namespace) -> int:
     """Exit 0 however well it did, the figures say it; 130 after Ctrl-C."""
+    if args.write and args.seeds.start < UNTRAINED_SEED:
+        raise ConfigError(
+            f"--write signs figures of seeds that no training used, and {args.seeds.start} may be one; "
+            f"give --seeds A:B from {UNTRAINED_SEED} on, or leave --write out"
+        )
     path = find_bundle(args.bundle)
     bundle = load_bundle(path, load_body("companion").layout())
     check_alarms(bundle)
     folder = args.work / f"{bundle.manifest.name}-{played_sha(bundle)[:12]}"
-    jobs = jobs_of(str(path), args.seeds, args.only)
+    measured = manifest_sha(path)
+    jobs = pinned(jobs_of(str(path), args.seeds, args.only), path)
     try:
         rows = run_all(jobs, folder, Pool(args.jobs, args.engine), _say)
     except OSError as error:
@@ -96,7 +112,9 @@ def evaluate(args: argparse.Namespace) -> int:
     except OSError as error:
         _say(f"no picture: {folder} cannot be written ({error.strerror})")
         pictures = []
-    if args.write and complete:
+    if args.write and complete and manifest_sha(path) != measured:
+        _say(f"{path} keeps its figures: it is another bundle than the one that was measured")
+    elif args.write and complete:
         _write(path, found, args.only == PARTS)
     elif args.write:
         _say(f"{path} keeps its figures: only whole measurements are written into it")
@@ -151,7 +169,7 @@ def _write(path: Path, found: dict[str, Any], whole: bool) -> None:
     def change(fields: dict[str, Any]) -> None:
         metrics = flat(found) if whole else {**fields["metrics"], **flat(found)}
         if not whole:
-            for count in ("episodes", "seeds"):
+            for count in ("episodes", "seeds", "first_seed"):
                 metrics.pop(count, None)
         fields["metrics"] = metrics
 
@@ -160,7 +178,7 @@ def _write(path: Path, found: dict[str, Any], whole: bool) -> None:
 
 def table(found: dict[str, Any]) -> list[str]:
     """What a person reads."""
-    lines = [f"{found['bundle']}: {found['episodes']} episodes on {found['seeds']} seeds"]
+    lines = [f"{found['bundle']}: {found['episodes']} episodes on {found.get('seeds', 0)} seeds"]
     scenes = (("hard", found), ("easy", found.get("easy", {})))
     for scene, part in scenes:
         for k, v in part.get("open_loop", {}).items():
@@ -182,13 +200,15 @@ def table(found: dict[str, Any]) -> list[str]:
         expert = f", return {s['return_vs_expert']:.2f} of the expert's" if "return_vs_expert" in s else ""  # fmt: skip
         lines.append(f"  {name}: success {s['success']:.2f} (95 % {low:.2f} to {high:.2f}), {s['bumps_per_episode']:.2f} bumps per episode{expert}")  # fmt: skip
     if "blackout" in found:
-        lines.append(f"  with a black camera: success {found['blackout']['success']:.2f}")
+        lines.append(f"  shown black frames: success {found['blackout']['success']:.2f}")
     for event, s in found.get("surprise", {}).items():
         late = f", noticed after {s['detect_ms_p50']} ms" if "detect_ms_p50" in s else ""
         lines.append(f"  {event}: AUROC {s['window_auroc']:.3f} by window, {s['step_auroc']:.3f} by frame (raw {s['raw_window_auroc']:.3f}, {s['raw_step_auroc']:.3f}){late}")  # fmt: skip
     if "quiet" in found:
         q = found["quiet"]
-        lines.append(f"  {q['hours']:.2f} undisturbed hours: {q['holds']} holds")
+        lines.append(
+            f"  {q['hours']:.2f} undisturbed hours: {q['holds']} holds, {q['alarms']} false alarms"
+        )
     for n, s in found.get("planning", {}).get("candidates", {}).items():
         gain = f", gain {s['return_gain']:+.3f} {tuple(s['return_gain_ci95'])}" if "return_gain" in s else ""  # fmt: skip
         lines.append(f"  {n} candidates among many things: success {s['success']:.2f}, return {s['return']:.3f}{gain}")  # fmt: skip

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from runtime.errors import RuntimeFault
 from tools.evaluate.episodes import Episode, run_episode
 from tools.evaluate.surprise import EVENTS, run_event
+from tools.played import code_sha
 from tools.train.pool import Pool
 
 PARTS = ("follow", "skills", "ablation", "surprise", "quiet", "planning")
+UNTRAINED_SEED = 11_000_000  # no training draws an episode from here on
 FRESH_SEED = 12_000_000  # 11,000,000 on were bundle 6's, and have been looked at since
 QUIET_SEED = 2_000_000  # of no training, and of no other part
 EVENT_SHARE = 0.3  # of the seeds: episodes per kind of event
@@ -24,11 +28,17 @@ OTHERS = ("approach", "look_at", "search", "go_to")
 
 @dataclass(frozen=True)
 class Job:
-    """One episode of one part; `event` is set for surprise alone."""
+    """One episode of one part; `event` is set for surprise alone.
+
+    `code` and `manifest` are hashes of what plays it: a worker that finds others has been started
+    since somebody changed them.
+    """
 
     part: str
     episode: Episode
     event: str = ""
+    code: str = ""
+    manifest: str = ""
 
     @property
     def key(self) -> str:
@@ -65,8 +75,30 @@ def jobs_of(bundle: str, seeds: range, parts: tuple[str, ...]) -> list[Job]:
     return jobs
 
 
+def manifest_sha(bundle: Path) -> str:
+    """SHA-256 of a bundle's manifest, which names the hashes of all the rest."""
+    return hashlib.sha256((bundle / "manifest.toml").read_bytes()).hexdigest()
+
+
+def pinned(jobs: list[Job], bundle: Path) -> list[Job]:
+    """The same jobs, of today's code and of this bundle as it is."""
+    code, manifest = code_sha(), manifest_sha(bundle)
+    return [replace(job, code=code, manifest=manifest) for job in jobs]
+
+
 def run_job(job: Job) -> dict[str, Any]:
-    """Run one; its row."""
+    """Run one; its row.
+
+    Raises:
+        RuntimeFault: code or bundle were changed since it was asked for.
+    """
+    now = {"code": code_sha(), "bundle": manifest_sha(Path(job.episode.bundle))}
+    changed = [k for k, asked in (("code", job.code), ("bundle", job.manifest)) if asked and now[k] != asked]  # fmt: skip
+    if changed:
+        raise RuntimeFault(
+            f"the {' and the '.join(changed)} changed while it was measured; rows so far are kept "
+            "with what they are of: run the same command again to measure what is there now"
+        )
     found = run_event(job.episode, job.event) if job.event else run_episode(job.episode)
     return {"key": job.key, "part": job.part, "event": job.event, **_short(job.episode), **found}
 

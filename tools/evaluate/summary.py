@@ -1,6 +1,6 @@
 """From rows to figures: the keys of `companion model evaluate --json`, with 95 % intervals.
 
-Proportions have Wilson intervals, ratios and differences bootstrap intervals over episodes.
+Success has Wilson intervals, ratios and differences bootstrap intervals over episodes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ RATIOS = {
 
 def summary(rows: Rows, thresholds: dict[str, Threshold]) -> dict[str, Any]:
     """All figures that the rows allow; what was not measured is absent."""
-    out: dict[str, Any] = {"episodes": len(rows), "seeds": len({r["seed"] for r in rows})}
+    out: dict[str, Any] = {"episodes": len(rows)}
+    if seeds := {r["seed"] for r in rows if r["part"] != "quiet"}:
+        out |= {"seeds": len(seeds), "first_seed": min(seeds)}
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "follow": lambda: _follow(rows),
         "ablation": lambda: {"blackout": _skill(_of(rows, "ablation"))},
@@ -146,7 +148,6 @@ def _tracking(rows: Rows) -> dict[str, Any]:
 
 def _surprise(rows: Rows, thresholds: dict[str, Threshold]) -> dict[str, Any]:
     out: dict[str, Any] = {}
-    none = [r for r in rows if r["event"] == "none" and usable(r)]
     for event in EVENTS:
         found = [r for r in rows if r["event"] == event and usable(r)]
         if not found:
@@ -167,9 +168,6 @@ def _surprise(rows: Rows, thresholds: dict[str, Threshold]) -> dict[str, Any]:
             "episodes": len(found),
             "left_out": sum(r["event"] == event for r in rows) - len(found),
         }
-        if none:
-            controls = scores(none, thresholds)["all"]
-            figures["none_window_auroc"] = round(areas(controls)[1], 4)
         if len(times) * 2 > len(found):
             late = sorted(times + [math.inf] * (len(found) - len(times)))
             figures["detect_ms_p50"] = round(50 * late[len(late) // 2])
@@ -178,10 +176,11 @@ def _surprise(rows: Rows, thresholds: dict[str, Threshold]) -> dict[str, Any]:
 
 
 def _quiet(rows: Rows) -> dict[str, Any]:
-    hours = sum(r["virtual_s"] for r in rows) / 3600
+    """Hours are those in which the policy drove: one that stands stopped holds for nothing."""
     return {
-        "hours": round(hours, 3),
+        "hours": round(sum(r["active_s"] for r in rows) / 3600, 3),
         "holds": sum(r["holds"] for r in rows),
+        "alarms": sum(r["alarms"] for r in rows),
         "episodes": len(rows),
     }
 

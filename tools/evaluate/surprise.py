@@ -3,7 +3,8 @@
 Negatives are the three seconds before, of the same episode, so that neither a scene nor its beginning
 can pass for an event; "none" is an episode in which nothing happens and must come out at a half; where the robot touches something
 before, that is an event too, and the episode is left out and counted. Baselines without a model:
-difference of two frames, energy of the IMU.
+difference of two frames, energy of the IMU; more of them than usual, or (a frozen camera differs by
+nothing) farther from usual to either side, whichever tells better.
 """
 
 from __future__ import annotations
@@ -84,7 +85,6 @@ def run_event(episode: Episode, event: str) -> dict[str, Any]:
         "energy": [_short(v) for v in world.energy[:count]],
         "touched": touches[0] if touches else None,
         "first_alarm": raised[0] - START if raised else None,
-        "quiet_alarms": int(np.count_nonzero(records["above"][QUIET[0] : QUIET[1]])),
     }
 
 
@@ -110,7 +110,10 @@ def scores(rows: list[dict[str, Any]], thresholds: dict[str, Threshold]) -> dict
             out.setdefault(name, []).append(values[:, i])
         out.setdefault("all", []).append(((values - usual) / (level - usual)).max(1))
         for name in ("difference", "energy"):
-            out.setdefault(f"raw_{name}", []).append(np.array(row[name], float))
+            raw = np.array(row[name], float)
+            out.setdefault(f"raw_{name}", []).append(raw)
+            either = np.abs(raw - np.median(raw[QUIET[0] : QUIET[1]]))
+            out.setdefault(f"raw_{name}_either", []).append(either)
     return out
 
 

@@ -20,12 +20,13 @@ import torch
 from torch import nn
 
 from models.errors import ModelError
-from models.export import check_place, replacing, write_bundle
+from models.export import write_bundle
 from models.kept import fill, load, save
 from models.manifest import Training
 from models.mirror import Mirror
 from models.networks import Policy, WorldModel
 from models.people_training import train_finder, train_people
+from models.place import check_place, replacing
 from models.policy_training import PolicyTrainer
 from models.since import Senses
 from models.training import (

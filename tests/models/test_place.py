@@ -4,13 +4,8 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("torch", reason="training needs torch: `make train` installs it")
-pytest.importorskip("onnx", reason="export needs onnx: `make train` installs it")
-
 from models.errors import ModelError
-from models.export import replacing
-
-pytestmark = pytest.mark.heavy
+from models.place import replacing
 
 
 def names(folder: Path) -> list[str]:
