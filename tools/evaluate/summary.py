@@ -226,4 +226,5 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     centre = p + z * z / (2 * n)
     spread = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    return round((centre - spread) / scale, 4), round((centre + spread) / scale, 4)
+    low, high = max(0.0, centre - spread) / scale, min(scale, centre + spread) / scale
+    return round(low, 4), round(high, 4)
