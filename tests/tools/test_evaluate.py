@@ -399,6 +399,8 @@ def test_false_alarms_are_beginnings_while_it_drives_and_touches_nothing() -> No
 
 def test_quiet_hours_are_those_in_which_it_drove() -> None:
     rows = [row("quiet", i, active_s=180.0 * i, holds=0, alarms=i) for i in range(2)]
+    assert len(table({"bundle": "b", **summary(rows, LEVELS)})) == 2
+    assert summary(rows + [row("ablation", 7)], LEVELS)["seeds"] == 1, "quiet's are its own"
     assert summary(rows, LEVELS)["quiet"] == {"hours": 0.05, "holds": 0, "alarms": 1, "episodes": 2}
 
 

@@ -178,7 +178,7 @@ def _write(path: Path, found: dict[str, Any], whole: bool) -> None:
 
 def table(found: dict[str, Any]) -> list[str]:
     """What a person reads."""
-    lines = [f"{found['bundle']}: {found['episodes']} episodes on {found.get('seeds', 0)} seeds"]
+    lines = [f"{found['bundle']}: {found['episodes']} episodes on {found['seeds']} seeds"]
     scenes = (("hard", found), ("easy", found.get("easy", {})))
     for scene, part in scenes:
         for k, v in part.get("open_loop", {}).items():

@@ -32,9 +32,9 @@ RATIOS = {
 
 def summary(rows: Rows, thresholds: dict[str, Threshold]) -> dict[str, Any]:
     """All figures that the rows allow; what was not measured is absent."""
-    out: dict[str, Any] = {"episodes": len(rows)}
-    if seeds := {r["seed"] for r in rows if r["part"] != "quiet"}:
-        out |= {"seeds": len(seeds), "first_seed": min(seeds)}
+    quiet = all(r["part"] == "quiet" for r in rows)  # its seeds are its own, whatever was asked for
+    seeds = {r["seed"] for r in rows if quiet or r["part"] != "quiet"}
+    out: dict[str, Any] = {"episodes": len(rows), "seeds": len(seeds), "first_seed": min(seeds)}
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "follow": lambda: _follow(rows),
         "ablation": lambda: {"blackout": _skill(_of(rows, "ablation"))},
