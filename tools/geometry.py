@@ -42,8 +42,8 @@ What is measured, on the torch networks read out of the bundle's files
   worth    rank correlation (Spearman) of each of these at a moment, as a warning, with the errors
            of the next belief, the next frame and the people's places now, and with the errors
            10 frames ahead; beside plain baselines: divergence, the last frame's error, the action.
-           Moments of one episode are alike, so intervals resample whole episodes; a star: its
-           interval leaves out 0.
+           Moments of one episode are alike, so intervals resample whole episodes (of a dozen or
+           more: of three they say little); a star: its interval leaves out 0.
 
 What it is NOT: a small gain says that the model will not blow up, not that it is right. Measured
   before (facts of the prototype): 12-step gain against person error .01, against image error .20.

@@ -63,13 +63,16 @@ def _regions(axis: Any, m: Measured) -> None:
 
 
 def _gain(axis: Any, m: Measured) -> None:
+    from matplotlib.ticker import LogLocator
+
     for steps, values in m.arrays["gain"].items():
         ordered = np.sort(values)
         axis.plot(ordered, (np.arange(len(ordered)) + 0.5) / len(ordered), label=f"{steps} step{'s' if steps > 1 else ''}")  # fmt: skip
     axis.axvline(1, color="grey", linewidth=0.8)
     axis.set_xscale("log")
     axis.xaxis.set_major_formatter("{x:g}")
-    axis.xaxis.set_minor_formatter("{x:g}")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_minor_formatter("")
     axis.set_xlabel("largest singular value of the Jacobian")
     axis.set_ylabel("share of moments below")
     axis.set_title("Gain of the soft dynamics\n(right of 1: some small change grows)")
@@ -89,7 +92,7 @@ def _bounds(axis: Any, m: Measured) -> None:
     other.set_ylim(0, 2 * farthest + 0.1)  # below the lines of |h|
     lines, labels = axis.get_legend_handles_labels()
     more, and_labels = other.get_legend_handles_labels()
-    other.legend(lines + more, labels + and_labels, fontsize=8, loc="lower right")
+    other.legend(lines + more, labels + and_labels, fontsize=8, ncols=2, loc="center", bbox_to_anchor=(0.5, 0.7))  # fmt: skip
     axis.set_title("Bounds over 500 steps of imagination")
 
 
@@ -115,7 +118,13 @@ def _worth(axis: Any, m: Measured) -> None:
     axis.set_yticks(range(len(worth)), [k.replace("_", " ") for k in worth])
     for (i, j), value in np.ndenumerate(grid):
         if np.isfinite(value):
-            axis.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=9, color="white" if abs(value) > 0.6 else "black")  # fmt: skip
+            star = "" if _may_be_chance(m, list(worth)[i], errors[j]) else "*"
+            axis.text(j, i, f"{value:.2f}{star}", ha="center", va="center", fontsize=9, color="white" if abs(value) > 0.6 else "black")  # fmt: skip
     axis.set_title(
-        "Worth as a warning: rank correlation with\nerrors (now, next frame, 10 frames ahead)"
+        "Worth as a warning: rank correlation with errors\n(*: its interval over episodes leaves out 0)"
     )
+
+
+def _may_be_chance(m: Measured, warning: str, error: str) -> bool:
+    low, high = m.found["worth_ci95"][warning][error]
+    return not (low > 0 or high < 0)
