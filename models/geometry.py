@@ -218,18 +218,17 @@ def spearman(a: Float, b: Float) -> float:
 
 
 def spearman_ci95(a: Float, b: Float, groups: npt.NDArray[np.int64]) -> tuple[float, float]:
-    """95 % percentile interval of `spearman`, resampling whole groups (Efron 1979); nan if none."""
-    rng, members = (
-        np.random.default_rng(0),
-        [np.flatnonzero(groups == g) for g in np.unique(groups)],
-    )
+    """95 % percentile interval of `spearman`, resampling whole groups (Efron 1979).
+
+    From -1 to 1, which says nothing, where there is one group alone or a resample has no correlation.
+    """
+    rng = np.random.default_rng(0)
+    members = [np.flatnonzero(groups == g) for g in np.unique(groups)]
     drawn = []
     for _ in range(DRAWS):
-        picked = rng.integers(0, len(members), len(members))
-        index = np.concatenate([members[g] for g in picked])
+        index = np.concatenate([members[g] for g in rng.integers(0, len(members), len(members))])
         drawn.append(spearman(a[index], b[index]))
-    found = np.array(drawn)[np.isfinite(drawn)]
-    if not len(found):
-        return float("nan"), float("nan")
-    low, high = np.percentile(found, [2.5, 97.5])
+    if len(members) < 2 or not np.isfinite(drawn).all():
+        return -1.0, 1.0
+    low, high = np.percentile(drawn, [2.5, 97.5])
     return float(low), float(high)

@@ -306,6 +306,12 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join(lines + _worth_lines(found.get("worth", {}), found.get("worth_ci95", {})))
 
 
+def starred(interval: tuple[float, float]) -> str:
+    """A star for a correlation whose interval leaves out 0."""
+    low, high = interval
+    return "*" if low > 0 or high < 0 else ""
+
+
 def _worth_lines(
     worth: dict[str, dict[str, float]], intervals: dict[str, dict[str, tuple[float, float]]]
 ) -> list[str]:
@@ -314,8 +320,10 @@ def _worth_lines(
     errors = list(dict.fromkeys(k for row in worth.values() for k in row))
     lines = ["worth as a warning: rank correlation with errors", f"{'':12}" + "".join(f"{k:>12} " for k in errors)]  # fmt: skip
     for name, row in worth.items():
-        stars = {k: " " if low <= 0 <= high else "*" for k, (low, high) in intervals[name].items()}
-        cells = "".join(f"{row[k]:>12.2f}{stars[k]}" if k in row else f"{'-':>12} " for k in errors)
+        stars = {k: starred(interval) for k, interval in intervals[name].items()}
+        cells = "".join(
+            f"{row[k]:>12.2f}{stars[k]:1}" if k in row else f"{'-':>12} " for k in errors
+        )
         lines.append(f"{name:12}{cells}")
     lines.append("(without a star: may be chance, its 95 % interval over episodes holds 0)")
     lines.append(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from tools.geometry import Measured
+from tools.geometry import Measured, starred
 
 NAMES = {"consecutive": "frame to\nnext frame", "random": "frame to\nany frame", "off_data": "frame to\nspoilt frame"}  # fmt: skip
 
@@ -118,13 +117,8 @@ def _worth(axis: Any, m: Measured) -> None:
     axis.set_yticks(range(len(worth)), [k.replace("_", " ") for k in worth])
     for (i, j), value in np.ndenumerate(grid):
         if np.isfinite(value):
-            star = "" if _may_be_chance(m, list(worth)[i], errors[j]) else "*"
+            star = starred(m.found["worth_ci95"][list(worth)[i]][errors[j]])
             axis.text(j, i, f"{value:.2f}{star}", ha="center", va="center", fontsize=9, color="white" if abs(value) > 0.6 else "black")  # fmt: skip
     axis.set_title(
         "Worth as a warning: rank correlation with errors\n(*: its interval over episodes leaves out 0)"
     )
-
-
-def _may_be_chance(m: Measured, warning: str, error: str) -> bool:
-    low, high = m.found["worth_ci95"][warning][error]
-    return not (low > 0 or high < 0)

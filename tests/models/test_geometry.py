@@ -185,6 +185,8 @@ def test_what_all_moments_of_an_episode_share_is_no_proof() -> None:
     x = rng.normal(0, 1, 240)
     low, high = geo.spearman_ci95(x, x + rng.normal(0, 0.5, 240), groups)
     assert 0.7 < low < high < 1
+    assert geo.spearman_ci95(x, x, np.zeros(240, int)) == (-1.0, 1.0), "one episode says nothing"
+    assert (tool.starred((low, high)), tool.starred((-1.0, 1.0))) == ("*", "")
 
 
 def recorded(bundle: Bundle, folder: Path) -> Path:

@@ -95,7 +95,6 @@ def evaluate(args: argparse.Namespace) -> int:
     bundle = load_bundle(path, load_body("companion").layout())
     check_alarms(bundle)
     folder = args.work / f"{bundle.manifest.name}-{played_sha(bundle)[:12]}"
-    measured = manifest_sha(path)
     jobs = pinned(jobs_of(str(path), args.seeds, args.only), path)
     try:
         rows = run_all(jobs, folder, Pool(args.jobs, args.engine), _say)
@@ -112,7 +111,7 @@ def evaluate(args: argparse.Namespace) -> int:
     except OSError as error:
         _say(f"no picture: {folder} cannot be written ({error.strerror})")
         pictures = []
-    if args.write and complete and manifest_sha(path) != measured:
+    if args.write and complete and manifest_sha(path) != jobs[0].manifest:
         _say(f"{path} keeps its figures: it is another bundle than the one that was measured")
     elif args.write and complete:
         _write(path, found, args.only == PARTS)

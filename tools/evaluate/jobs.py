@@ -76,8 +76,11 @@ def jobs_of(bundle: str, seeds: range, parts: tuple[str, ...]) -> list[Job]:
 
 
 def manifest_sha(bundle: Path) -> str:
-    """SHA-256 of a bundle's manifest, which names the hashes of all the rest."""
-    return hashlib.sha256((bundle / "manifest.toml").read_bytes()).hexdigest()
+    """SHA-256 of a bundle's manifest, which names the hashes of all the rest; empty if there is none."""
+    try:
+        return hashlib.sha256((bundle / "manifest.toml").read_bytes()).hexdigest()
+    except OSError:  # another one is taking its place
+        return ""
 
 
 def pinned(jobs: list[Job], bundle: Path) -> list[Job]:
