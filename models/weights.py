@@ -17,11 +17,13 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from models.backend import golden_error
 from models.bundle import Bundle
 from models.errors import BundleError
 from models.export import Graph, graphs
 from models.manifest import GRAPHS
 from models.networks import Policy, WorldModel
+from models.parity import TorchSession
 from models.sizes import Sizes
 
 Array = npt.NDArray[Any]
@@ -154,27 +156,11 @@ def _fill(bundle: Bundle, module: nn.Module, tensors: dict[str, Array], what: st
 
 def _prove(bundle: Bundle, rebuilt: dict[str, Graph]) -> None:
     golden, precision = bundle.golden(), bundle.manifest.precision
-    for name, graph in rebuilt.items():
+    for name in rebuilt:
         allowed = bundle.manifest.graphs[name].tolerance.get(precision, 0.0)
-        worst = golden_difference(graph, golden, name)
+        worst = golden_error(TorchSession(bundle, name, rebuilt), golden, name)
         if not worst <= allowed:
             raise BundleError(
                 f"{bundle.path}: the networks read from it miss the golden vectors of {name} by "
                 f"{worst:.1e}, allowed {allowed:.1e}; a weight was changed after the export"
             )
-
-
-def golden_difference(graph: Graph, golden: dict[str, Array], name: str) -> float:
-    """Largest |output - golden| of a torch graph over the stored vectors; inf where it is no number."""
-    worst = 0.0
-    cases = len(golden[f"{name}.out.{graph.outputs[0]}"])
-    for case in range(cases):
-        feed = [torch.from_numpy(golden[f"{name}.in.{k}"][case]) for k in graph.inputs]
-        with torch.no_grad():
-            result = graph.module(*feed)
-        for key, value in zip(
-            graph.outputs, result if isinstance(result, tuple) else (result,), strict=True
-        ):
-            error = float(np.abs(value.numpy() - golden[f"{name}.out.{key}"][case]).max())
-            worst = max(worst, error if np.isfinite(error) else np.inf)
-    return worst

@@ -69,15 +69,17 @@ def _open_loop(axis: Any, found: dict[str, Any], names: tuple[str, ...], title: 
             )  # fmt: skip
     axis.axhline(1, color=PLAIN, linewidth=0.8)
     axis.set(title=title, xlabel="seconds ahead", ylabel="share of the baseline's", ylim=(0, None))
-    if axis.has_data() and axis.get_legend_handles_labels()[0]:
+    if axis.get_legend_handles_labels()[0]:
         axis.legend(fontsize=8)
+    else:
+        _not_measured(axis)
 
 
 def _skills(axis: Any, found: dict[str, Any]) -> None:
     bars = [(name, s) for name, s in found.get("skills", {}).items()]
     easy = found.get("easy", {}).get("skills", {}).get("follow")
     bars += [("follow, easy", easy)] if easy else []
-    bars += [("black camera", found["blackout"])] if "blackout" in found else []
+    bars += [("shown black frames", found["blackout"])] if "blackout" in found else []
     for i, (_, s) in enumerate(bars):
         low, high = s["success_ci95"]
         axis.barh(i, s["success"], color=OURS)
