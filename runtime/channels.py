@@ -67,9 +67,9 @@ INTENT = np.dtype([  # what the mind asks of the controller
     ("t_ns", "<i8"), ("expires_ns", "<i8"), ("skill", "u1"), ("allow", "u1"), ("engage", "u1"),
     ("pad", "u1"), ("speed_cap", "<f4"), ("goal", "<f4", GOAL_SIZE),
 ])  # fmt: skip
-CORRECTION = np.dtype([  # what imagination wants otherwise than the policy, for one skill and a while
-    ("t_ns", "<i8"), ("expires_ns", "<i8"), ("action", "<f4", MAX_ACTIONS), ("gain", "<f4"),
-    ("skill", "u1"), ("pad", "u1", 3),
+CORRECTION = np.dtype([  # what imagination adds to both wheels (of full speed), for one skill and a while
+    ("t_ns", "<i8"), ("expires_ns", "<i8"), ("forward", "<f4"), ("gain", "<f4"),
+    ("skill", "u1"), ("pad", "u1", 7),
 ])  # fmt: skip
 HEALTH = np.dtype([  # conditions the mind checks outside the loop
     ("t_ns", "<i8"), ("conditions", "<u4"), ("planner", "u1"), ("plan_steps", "u1"),

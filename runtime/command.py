@@ -21,6 +21,21 @@ RANGE_GAIN_1_S = 1.3
 REVERSE_MAX_M_S = 0.3
 
 
+def slowing(
+    action: npt.NDArray[np.float32], layout: Layout, radius_m: float, cap_m_s: float
+) -> float:
+    """The share of an action's (A,) wheel rates that leaves the faster wheel's rim at the cap."""
+    fastest = max(
+        (
+            abs(float(a)) * joint.velocity_max_rad_s * radius_m
+            for a, joint in zip(action, layout.joints, strict=True)
+            if not joint.is_position
+        ),
+        default=0.0,
+    )
+    return cap_m_s / fastest if fastest > cap_m_s else 1.0
+
+
 class Command:
     """Targets in counts of the joints' own angles and rates, one per joint of the body."""
 
@@ -67,15 +82,7 @@ class Command:
         person drives, and looks.
         """
         joints = self._layout.joints
-        fastest = max(
-            (
-                abs(float(a)) * joint.velocity_max_rad_s * self._radius_m
-                for a, joint in zip(action, joints, strict=True)
-                if not joint.is_position
-            ),
-            default=0.0,
-        )
-        slow = cap_m_s / fastest if fastest > cap_m_s else 1.0
+        slow = slowing(action, self._layout, self._radius_m, cap_m_s)
         back_off = self._back_off_rad_s(action, slow, behind_m)
         for a, joint in zip(action, joints, strict=True):
             i = joint.index

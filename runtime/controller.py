@@ -104,7 +104,7 @@ class Controller:
         policy_us = self._us()
         moving = self.mode in MOVING and self._armed()
         if moving:
-            self._driver.step(now_ns, self.mode)
+            self._driver.step(now_ns, self.mode, self._speed_cap())
         policy_us = self._us() - policy_us
         sent = self._send(now_ns) if moving else self._rest()
         batch_age_us = (now_ns - int(self._sensors_out.record["t_ns"])) / 1e3 if sent else 0.0

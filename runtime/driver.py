@@ -9,6 +9,7 @@ from models.layout import Layout
 from models.policy import Policy
 from runtime.body import Body
 from runtime.channels import Record
+from runtime.command import slowing
 from runtime.gestures import is_driven
 from runtime.inputs import Inputs
 from runtime.modes import Mode
@@ -49,8 +50,8 @@ class Driver:
         """Want nothing."""
         self.action[:] = 0
 
-    def step(self, now_ns: int, mode: Mode) -> None:
-        """Decide the action of this period."""
+    def step(self, now_ns: int, mode: Mode, cap_m_s: float) -> None:
+        """Decide the action of this period; the cap is that of the base's wheels at their rims."""
         intent = self._inputs.intent.record
         self.skill = int(intent["skill"]) if now_ns < int(intent["expires_ns"]) else IDLE_SKILL
         if mode is Mode.TELEOP:
@@ -67,10 +68,22 @@ class Driver:
                 self.skill,
                 intent["goal"],
             )
-            correction = self._inputs.correction.record
-            if now_ns < int(correction["expires_ns"]) and correction["skill"] == self.skill:
-                self.action += correction["action"][: len(self.action)]
             np.clip(self.action, -1, 1, out=self.action)
+            self._correct(now_ns, cap_m_s)
+
+    def _correct(self, now_ns: int, cap_m_s: float) -> None:
+        """Foresight's word on how fast: the same for both wheels, so that the turning stays.
+
+        Neither wheel is taken beyond the cap: slowed down to it afterwards, both would turn less.
+        """
+        correction = self._inputs.correction.record
+        if now_ns >= int(correction["expires_ns"]) or correction["skill"] != self.skill:
+            return
+        wheels, radius_m = self.action[:2], self._geometry.wheel_radius_m
+        wheels *= slowing(self.action, self._layout, radius_m, cap_m_s)
+        most = min(1.0, cap_m_s / (self._layout.joints[0].velocity_max_rad_s * radius_m))
+        least, room = -most - wheels.min(), most - wheels.max()
+        wheels += np.clip(float(correction["forward"]), min(0.0, least), max(0.0, room))
 
     def _drive_by_hand(self, now_ns: int) -> None:
         self.skill = IDLE_SKILL

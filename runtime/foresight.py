@@ -1,18 +1,20 @@
 """Foresight: the policy proposes, the world model tries variations of it, the best is a correction.
 
 Once per frame, while somebody in clear view is followed: roll the policy out in imagination (its
-nominal actions), vary how fast it drives, its turning left alone, imagine every candidate over the
-horizon, and score it by what its moments are worth (`runtime/worth.py`) and the bumps foreseen. The
-best few are imagined again, many times, beside the nominal and under the same noise as it: only what
-is better beyond doubt displaces the policy's own plan, for the best of many single draws is luck.
-What the winner wants otherwise than the nominal is published as a correction that the controller adds
-to the policy's action, which keeps its own 100 Hz feedback; its rest is a candidate of the next frame.
+nominal actions, after that of the frame under way, which nothing changes any more), vary how fast it
+drives, its turning left alone, imagine every candidate over the horizon, and score it by what its
+moments are worth (`runtime/worth.py`) and the bumps foreseen. The best few are imagined again, many
+times, beside the nominal and under the same noise as it: only what is better beyond doubt displaces
+the policy's own plan, for the best of many draws is luck. What the winner wants otherwise than the
+nominal is published as a correction that the controller adds to the policy's action, which keeps its
+own 100 Hz feedback; its rest is a candidate of the next frame.
 The search starts from a policy, as TD-MPC2 (Hansen et al. 2024) seeds its own; never from noise. It
 leaves steering to the policy: the belief hardly knows furniture, and other ways led into it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,13 +26,15 @@ from models.policy import Policy
 from models.since import Senses, Since
 from models.world import World
 from runtime.body import Body
-from runtime.command import REVERSE_MAX_M_S
+from runtime.command import REVERSE_MAX_M_S, slowing
 from runtime.goal import VALUES
 from runtime.skills import SKILLS
 from runtime.worth import Worth
 
 Float32 = npt.NDArray[np.float32]
 FOLLOW = SKILLS["follow"].index
+LEAST_ROWS = 16  # of the imagine graph: with fewer, what is luck cannot be told from what is better
+BUDGET_US = 25_000.0  # of a frame's 50 ms: the rest is for seeing, and for who shares the core
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,9 @@ class Search:
     near_cost: float = 0.3
     near_from: float = 0.75  # of nearness: 0.3 m from the body
     margin: float = 0.003  # a correction must be worth this much, or the policy is left alone
+    draws: int = (
+        4  # of each candidate in the first look, however many there are; more where rows are left
+    )
     finalists: int = 4  # with the nominal: what is imagined again
     doubt: float = 2.0  # standard errors of the paired gain that it must exceed
 
@@ -68,17 +75,49 @@ class Foresight:
         self._world, self._policy, self._layout = world, policy, layout
         self._senses = Senses.of(layout)
         self._rng = np.random.default_rng([seed, 0xF0])
-        self._full_m_s = body.geometry.wheel_radius_m * layout.joints[0].velocity_max_rad_s
+        self._radius_m = body.geometry.wheel_radius_m
+        self._full_m_s = self._radius_m * layout.joints[0].velocity_max_rad_s
         self._rows = world.candidates
+        self._most = 1.0  # of full speed: what the cap of the moment leaves a wheel
         self._nominal = np.zeros((search.horizon, layout.action_size), np.float32)
         self._left: Float32 | None = None  # (H,) what the last winner would add next
-        self.correction: Float32 = np.zeros(layout.action_size, np.float32)
+        self.forward = 0.0  # the correction: what to add to both wheels, of full speed
         self.gain = 0.0  # how much better than the policy's own the correction is foreseen to be
 
+    @staticmethod
+    def batches(search: Search, rows: int) -> int:
+        """Rollouts of all rows that one frame takes: the policy's own, the first look, the second."""
+        return 2 + -(-(search.candidates - 1) // (rows // search.draws - 1))
+
+    def fits(self, now_us: Callable[[], float]) -> tuple[float, int]:
+        """Microseconds that one frame's imagining takes here, and how many candidates `BUDGET_US` buys.
+
+        Measured, on the graphs as they are loaded: median of five rollouts.
+        """
+        belief = np.zeros(self._world.belief.shape, np.float32)
+        actions = np.zeros((self._rows, *self._nominal.shape), np.float32)
+        took = []
+        for _ in range(6):
+            start = now_us()
+            self._rollout(belief, actions, 0, 1.0, np.arange(self._rows))
+            took.append(now_us() - start)
+        one = float(np.median(took[1:]))  # the first warms up
+        chunks = int(BUDGET_US / max(one, 1.0)) - 2
+        each = self._rows // self.search.draws - 1
+        most = 1 + chunks * each if chunks > 0 else 0
+        return one * self.batches(self.search, self._rows), most
+
     def step(
-        self, belief: Float32, proprio: Float32, imu: Float32, skill: int, goal: Float32
-    ) -> Float32:
-        """The correction (A,) to the policy's action; zeros where nothing better is foreseen.
+        self,
+        belief: Float32,
+        proprio: Float32,
+        imu: Float32,
+        skill: int,
+        goal: Float32,
+        sent: Float32,
+        cap_m_s: float,
+    ) -> float:
+        """The correction to both wheels, of full speed; 0 where nothing better is foreseen.
 
         Args:
             belief: (B,) newest posterior.
@@ -86,41 +125,51 @@ class Foresight:
             imu: (6,) mean of its window, normalised.
             skill: index of the skill.
             goal: (12,) at its frame.
+            sent: (A,) the action being sent, which goes on until the correction is there.
+            cap_m_s: the fastest that the rim of a wheel may go now.
         """
         s = self.search
-        self.correction[:], self.gain = 0, 0.0
+        self.forward = self.gain = 0.0
         left, self._left = self._left, None
         person = self._worth.person(self._world.people(), goal) if skill == FOLLOW else None
         if s.candidates < 2 or person is None:
-            return self.correction  # the policy alone
-        self._roll_policy(belief, proprio, imu, skill, goal)
+            return 0.0  # the policy alone
+        self._roll_policy(belief, proprio, imu, skill, goal, sent, cap_m_s)
         forward = self._vary(left)
         ask = partial(self._gains, belief, person, float(goal[VALUES["distance"]][0]))
-        chunks = np.array_split(forward, -(-len(forward) // (self._rows - 1)))
+        chunks = np.array_split(forward, self.batches(s, self._rows) - 2)
         score = np.concatenate([ask(chunk).mean(1) for chunk in chunks])
         if score.max() <= 0:
-            return self.correction
-        again = forward[np.argsort(score)[::-1][: min(s.finalists, self._rows) - 1]]
+            return 0.0
+        again = forward[np.argsort(score)[::-1][: s.finalists - 1]]
         gains = ask(again)
-        sure = gains.mean(1) - s.doubt * gains.std(1) / np.sqrt(gains.shape[1])
+        sure = gains.mean(1) - s.doubt * gains.std(1, ddof=1) / np.sqrt(gains.shape[1])
         winner = int(sure.argmax())
         gain = float(gains.mean(1)[winner])
         if sure[winner] > 0 and gain > s.margin:
-            self.gain = gain
-            self.correction[:2] = again[winner, 0]
+            self.gain, self.forward = gain, float(again[winner, 1])
             self._left = np.concatenate([again[winner, 1:], again[winner, -1:]])
-        return self.correction
+        return self.forward
 
     def _roll_policy(
-        self, belief: Float32, proprio: Float32, imu: Float32, skill: int, goal: Float32
+        self,
+        belief: Float32,
+        proprio: Float32,
+        imu: Float32,
+        skill: int,
+        goal: Float32,
+        sent: Float32,
+        cap_m_s: float,
     ) -> None:
-        """Fill the nominal actions (H,A)."""
+        """Fill the nominal actions (H,A), slowed to the cap as the controller does."""
         since = Since(self._senses)
         since.start(proprio, self._world.innovation)
         size = self._layout.proprio_size
-        for nominal in self._nominal:
-            action = self._policy.act(belief, 0.06, proprio, imu, skill, goal)
+        self._most = min(1.0, cap_m_s / self._full_m_s)
+        for k, nominal in enumerate(self._nominal):
+            action = self._policy.act(belief, 0.06, proprio, imu, skill, goal) if k else sent
             nominal[:] = np.clip(action, -1, 1)
+            nominal[:2] *= slowing(nominal, self._layout, self._radius_m, cap_m_s)
             imagined = self._world.imagine(belief, nominal)
             since.step(imagined.senses.mean(0))
             belief = imagined.beliefs.mean(0)
@@ -129,9 +178,9 @@ class Foresight:
     def _vary(self, left: Float32 | None = None) -> Float32:
         """(C-1,H) to add to both wheels: none ahead, half of it, what was `left`, smooth variations.
 
-        No wheel is asked for more than it can, so that the turning stays, and the base for no faster
-        way back than the command allows. What the range sensor, the way that is known to be free and a
-        lowered cap forbid is not known here.
+        No wheel is asked for more than it may, so that the turning stays, and the base for no faster
+        way back than the command allows. What the range sensor and the way that is known to be free
+        forbid is not known here. In the first frame all are the same: it is under way.
         """
         s = self.search
         noise = self._rng.normal(0, s.forward, (s.candidates - 1, -(-s.horizon // s.hold)))
@@ -143,8 +192,10 @@ class Foresight:
         if s.candidates > 3 and left is not None:
             forward[2] = left
         slowest = np.minimum(ahead, -REVERSE_MAX_M_S / self._full_m_s)
-        least = np.maximum(slowest - ahead, -1 - wheels.min(1))
-        return np.clip(forward, least, 1 - wheels.max(1), out=forward)
+        least = np.maximum(slowest - ahead, -self._most - wheels.min(1))
+        np.clip(forward, least, self._most - wheels.max(1), out=forward)
+        forward[:, 0] = 0
+        return forward
 
     def _gains(
         self, belief: Float32, person: int, distance_m: float, forward: Float32

@@ -44,6 +44,9 @@ class PlannerLink(Protocol):
     def refuse(self, proposal: Proposal, reason: str) -> None:
         """Tell the planner why its proposal is not executed."""
 
+    def withdraw(self) -> None:
+        """The operator has chosen: what the planner still answers is void."""
+
     def close(self) -> None:
         """Leave."""
 
@@ -64,7 +67,7 @@ class MindConfig:
     engage: bool
     allow_motion: bool
     wheels: WheelGeometry
-    skills: tuple[str, ...]  # that the bundle knows
+    skills: tuple[str, ...]  # that the bundle knows and the goal allows
     hues: Mapping[str, float]  # of the people that it tells apart
     min_memory_mb: float = 200.0
     min_disk_mb: float = 200.0
@@ -118,12 +121,12 @@ class Mind:
         self._check_machine(now_ns)
         self._hear_operator(now_ns)
         self._hear_planner(now_ns)
-        skill = self.runner.skill(now_ns) or self.skill
+        planned = self.runner.skill(now_ns)
         finished = self.runner.finished()
         if finished:
             self._events.note(now_ns, Event.PLAN_DONE, text=finished)
             self.skill = "idle"
-        self._publish(now_ns, self._seeking(now_ns, skill))
+        self._publish(now_ns, self._seeking(now_ns, planned or self.skill))
 
     def close(self) -> None:
         """Leave the planner."""
@@ -213,6 +216,8 @@ class Mind:
         if wanted and wanted[0] in self.config.skills:
             self.skill = wanted[0]
             self.runner.drop()
+            if self.planner is not None:
+                self.planner.withdraw()
             self._events.note(now_ns, Event.SKILL_CHANGED, text=self.skill)
 
     def _hear_planner(self, now_ns: int) -> None:

@@ -24,6 +24,7 @@ from runtime.errors import ConfigError
 from runtime.event_log import EventLog
 from runtime.events import SURPRISE_EVENTS, Event
 from runtime.foresight import Foresight
+from runtime.modes import Mode
 from runtime.odometry import WheelGeometry
 from runtime.rollout import OpenLoop
 from runtime.surprise import SURPRISE_CHANNELS, Smoother, SurpriseMonitor
@@ -93,7 +94,7 @@ class Perception:
         )
         self._since = Since(Senses.of(layout))
         self._foresight = foresight
-        self._intent = channels.reader("intent")
+        self._intent, self._status = channels.reader("intent"), channels.reader("status")
         self._correction = channels.writer("correction", "perception")
         self._mask = np.ones(3, np.float32)
         self._value = np.zeros(len(SURPRISE_CHANNELS), np.float32)
@@ -244,14 +245,17 @@ class Perception:
         if self._foresight is None:
             return
         self._intent.latest()
-        intent = self._intent.record
+        self._status.latest()
+        intent, status, window = self._intent.record, self._status.record, self._window
         skill = int(intent["skill"])
-        if skill == 0 or not intent["allow"] or now_ns >= int(intent["expires_ns"]):
+        drives = int(status["mode"]) == Mode.ACTIVE and now_ns < int(intent["expires_ns"])
+        if not (drives and skill and intent["allow"]):
             return
         record = self._correction.record
-        record["action"][: self.layout.action_size] = self._foresight.step(
-            self.world.belief, self._window.proprio, self._window.imu.mean(0), skill, intent["goal"]
-        )
+        record["forward"] = self._foresight.step(
+            self.world.belief, window.proprio, window.imu.mean(0), skill, intent["goal"],
+            window.action, float(status["speed_cap"]),
+        )  # fmt: skip
         record["skill"], record["gain"] = skill, self._foresight.gain
         record["expires_ns"] = now_ns + CORRECTION_NS
         self._correction.publish(now_ns)

@@ -73,6 +73,10 @@ class ZmqPlannerLink:
         """Tell the planner why its proposal is not executed."""
         self._send(Refused(id=proposal.id, reason=reason[:500]))
 
+    def withdraw(self) -> None:
+        """The operator has chosen: the goal is asked no more, and an answer to it is dropped."""
+        self._answered = True
+
     def close(self) -> None:
         """Leave."""
         self._socket.close()
@@ -105,12 +109,16 @@ class ZmqPlannerLink:
             if isinstance(message, Beat):
                 if message.loop != self._loop:
                     self._loop, self._last_progress_ns = message.loop, now_ns
-            elif isinstance(message, Refused) and message.id == self._open_id:
-                self.refusal, self._answered = message.reason, True
-            elif isinstance(message, Proposed) and message.id == self._open_id:
+            elif isinstance(message, Refused | Proposed) and self._awaits(message.id):
                 self._answered = True
-                return self._proposal(message)
+                if isinstance(message, Proposed):
+                    return self._proposal(message)
+                self.refusal = message.reason
         return None
+
+    def _awaits(self, answered_id: str) -> bool:
+        """One answer per goal: said again, or after the operator chose, it is nothing new."""
+        return not self._answered and answered_id == self._open_id
 
     def _proposal(self, message: Proposed) -> Proposal:
         return Proposal(

@@ -8,6 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
+from runtime.goal import MASK
+
 MAX_STEPS = 32
 MAX_STEP_S = 600.0
 MAX_AGE_FRAMES = 60  # a plan built on an observation older than 3 s is stale
@@ -21,6 +26,7 @@ class Skill:
     index: int
     does: str
     needs: tuple[str, ...]  # the parts of the goal it is given, where they are known
+    requires: tuple[str, ...]  # those of them without which it has nothing to go by
     precondition: str
     expected: str  # outcome
     success: str  # the test on what is measured
@@ -33,7 +39,7 @@ class Skill:
 TABLE = (
     Skill(
         "idle", 0, "stands still, motors on",
-        needs=(),
+        needs=(), requires=(),
         precondition="none",
         expected="the base stands where it stood",
         success="wheel speeds are 0",
@@ -41,7 +47,7 @@ TABLE = (
     ),
     Skill(
         "follow", 1, "follows the person of the goal's colour at 1.2 m",
-        needs=("distance", "appearance"),
+        needs=("distance", "appearance"), requires=(),
         precondition="the person is in the room",
         expected="the person is in view and within 1 m of the distance",
         success="seen for 90 % of the time after 3 s, within 1 m of the distance for 90 %, bumper silent",
@@ -49,7 +55,7 @@ TABLE = (
     ),
     Skill(
         "approach", 2, "goes to the person of the goal's colour and stops 0.8 m in front, facing them",
-        needs=("distance", "appearance"),
+        needs=("distance", "appearance"), requires=(),
         precondition="the person is in the room, and a way leads there",
         expected="at rest in front of the person, facing them",
         success="within 0.3 m of the distance, person seen within 25 degrees of straight ahead, below 0.1 m/s, for 1 s; bumper silent",
@@ -57,7 +63,7 @@ TABLE = (
     ),
     Skill(
         "look_at", 3, "looks at the person of the goal's colour from where it stands",
-        needs=("appearance",),
+        needs=("appearance",), requires=(),
         precondition="the person is in view, or was a moment ago",
         expected="the person stays in the middle of the view, the base in its place",
         success="person within 15 degrees of the camera's axis for 85 % of the time after 3 s, base within 0.15 m of its start, bumper silent",
@@ -65,7 +71,7 @@ TABLE = (
     ),
     Skill(
         "search", 4, "turns in place until it sees the person of the goal's colour, then looks at them",
-        needs=("appearance",),
+        needs=("appearance",), requires=(),
         precondition="room to turn in place",
         expected="the person is in the middle of the view",
         success="person seen within 20 degrees of the camera's axis for 1 s, bumper silent",
@@ -73,7 +79,7 @@ TABLE = (
     ),
     Skill(
         "go_to", 5, "drives to the goal's place, and turns to its heading where there is one",
-        needs=("position", "heading"),
+        needs=("position", "heading"), requires=("position",),
         precondition="the goal has a place, and a way leads there",
         expected="at rest at the place",
         success="odometry within 0.2 m of the place, below 0.05 m/s for 0.5 s, bumper silent",
@@ -81,6 +87,14 @@ TABLE = (
     ),
 )  # fmt: skip
 SKILLS = {skill.name: skill for skill in TABLE}
+
+
+def possible(known: tuple[str, ...], goal: npt.NDArray[np.float32]) -> tuple[str, ...]:
+    """Those of the `known` skills that have all they require in the goal (12,)."""
+    return tuple(
+        name for name in known
+        if name in SKILLS and all(goal[MASK[part]] for part in SKILLS[name].requires)
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

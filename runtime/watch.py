@@ -41,7 +41,7 @@ class Watch:
         if config.folder is not None:
             self._before = read_drift(config.folder, config.serials["mcu"])
             begin(self.monitor.gauges, self._before)
-        self._told: tuple[str, ...] = ()
+        self._told: tuple[tuple[str, bool], ...] = ()
         self._learnt = len(self._before.gauges)
         self._start_ns = 0
 
@@ -57,27 +57,34 @@ class Watch:
             if not (frame["dark"] or frame["repeated"]):
                 self.monitor.see(int(frame["t_ns"]), frame["pixels"])
         standing = self._standing()
-        names = tuple(s.name for s in standing)
+        told = tuple((s.name, s.gross) for s in standing)
         learnt = sum(g.reference is not None for g in self.monitor.gauges.values())
-        if names != self._told:
+        if told != self._told:
             self._events.keep(now_ns, Event.CALIBRATION_DRIFT, False)
             said = "; ".join(s.said for s in standing)
-            self._events.keep(now_ns, Event.CALIBRATION_DRIFT, bool(names), float(len(names)), text=said)  # fmt: skip
-        if names != self._told or learnt != self._learnt:
+            self._events.keep(now_ns, Event.CALIBRATION_DRIFT, bool(told), float(len(told)), text=said)  # fmt: skip
+        if told != self._told or learnt != self._learnt:
             self._keep(now_ns, standing)
-        self._told, self._learnt = names, learnt
+        self._told, self._learnt = told, learnt
 
     def _standing(self) -> list[Standing]:
-        """Flags of now, and those from before this run until a calibration settles them."""
-        now = [
-            Standing(
-                name=f.name, amount=f.amount, since=self._date(f.since_ns),
-                serial=self._config.serials[f.kind.device], said=f.said(self._since(f.since_ns)),
+        """Flags of now, and those from before this run until a calibration settles them.
+
+        One that stood before stands since then, by the most that it was ever off.
+        """
+        before = {(s.name, s.serial): s for s in self._before.flags}
+        found = []
+        for f in self.monitor.flags:
+            serial = self._config.serials[f.kind.device]
+            old = before.pop((f.name, serial), None)
+            if old is not None and abs(old.amount) >= abs(f.amount):
+                found.append(old)
+                continue
+            date = old.since if old else self._date(f.since_ns)
+            said = f.said(_day(date) if date else self._into_run(f.since_ns))
+            found.append(
+                Standing(name=f.name, amount=f.amount, since=date, serial=serial, said=said)
             )
-            for f in self.monitor.flags
-        ]  # fmt: skip
-        before = {s.name: s for s in self._before.flags}
-        found = [before.pop(s.name, s) for s in now]
         return found + list(before.values())
 
     def _keep(self, now_ns: int, standing: list[Standing]) -> None:
@@ -97,8 +104,10 @@ class Watch:
         wall = np.datetime64(t_ns + self._config.wall_offset_ns, "ns").astype("datetime64[s]")
         return f"{wall}Z"
 
-    def _since(self, t_ns: int) -> str:
-        date = self._date(t_ns)
-        if not date:
-            return f"{(t_ns - self._start_ns) / 1e9:.0f} s into the run"
-        return f"{int(date[8:10])} {MONTHS[int(date[5:7]) - 1]}"
+    def _into_run(self, t_ns: int) -> str:
+        return f"{(t_ns - self._start_ns) / 1e9:.0f} s into the run"
+
+
+def _day(date: str) -> str:
+    """An ISO date as an operator reads it."""
+    return f"{int(date[8:10])} {MONTHS[int(date[5:7]) - 1]}"

@@ -30,10 +30,10 @@ from runtime.channels import Channel, channel_table
 from runtime.clock import now_ns, wall_ns
 from runtime.conditions import Condition
 from runtime.errors import ConfigError
-from runtime.foresight import Foresight, Search
+from runtime.foresight import LEAST_ROWS, Foresight, Search
 from runtime.odometry import WheelGeometry
 from runtime.perception import DRIVE_DELAY_NS, PerceptionConfig
-from runtime.skills import SKILLS
+from runtime.skills import SKILLS, possible
 from runtime.surprise import FLAGS, SURPRISE_CHANNELS
 from runtime.worth import Worth
 from tools.in_force import InForce, in_force
@@ -248,6 +248,10 @@ class Setup:
         )
         return whole.goal(scene_of(self.settings.seed, chosen).robot)
 
+    def skills(self) -> tuple[str, ...]:
+        """Those of the bundle that this run has a goal for: a robot knows no place to go to."""
+        return possible(self.bundle.manifest.skills, self.goal())
+
     def speed_cap_m_s(self) -> float:
         """The base speed cap of this run."""
         blind = self.body.motion.speed_max_blind_m_s
@@ -287,6 +291,12 @@ def prepare(settings: RunSettings) -> Setup:
             f"firmware speak {protocol.MAJOR}; use a bundle for protocol {protocol.MAJOR}"
         )
     check_skill(settings, bundle)
+    if settings.foresight and bundle.manifest.candidates < LEAST_ROWS:
+        raise ConfigError(
+            f"--foresight {settings.foresight}: the bundle {bundle.manifest.name} imagines "
+            f"{bundle.manifest.candidates} rows at a time, and foresight needs {LEAST_ROWS}; leave it "
+            "out, or give --bundle with one that imagines more"
+        )
     camera = (body.camera.height, body.camera.width, 3)
     table = channel_table(bundle.manifest.belief, camera)
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
@@ -357,7 +367,7 @@ def perception_config(setup: Setup, lens: Lens | None = None) -> PerceptionConfi
 
 def open_foresight(setup: Setup, world: World) -> Foresight | None:
     """What tries variations of the policy in imagination, where a run asks for it."""
-    if setup.settings.foresight < 1 or world.candidates < 2:
+    if setup.settings.foresight < 1:
         return None
     policy, _ = load_policy(setup)
     search = Search(candidates=setup.settings.foresight)

@@ -23,6 +23,7 @@ from runtime.machine import SteadyMachine
 from runtime.mind import Mind, MindConfig
 from runtime.modes import Mode
 from runtime.perception import Perception
+from runtime.skills import possible
 from tools.compose import Setup, open_foresight, perception_config
 from tools.twin.judge import SkillResult, judge
 from tools.twin.scenario import Scenario
@@ -143,9 +144,10 @@ class LockstepRun:
         self.task = setup.tasks(scenario)[settings.skill]
         self.controller = self._build_controller(o, policy, latency)
         self.perception = self._build_perception(o, world)
+        goal = setup.goal(scenario)
         self.mind = Mind(self.channels, MindConfig(
-            skill=settings.skill, goal=setup.goal(scenario), engage=True,
-            allow_motion=setup.has_body, skills=setup.bundle.manifest.skills,
+            skill=settings.skill, goal=goal, engage=True, allow_motion=setup.has_body,
+            skills=possible(setup.bundle.manifest.skills, goal),
             hues=setup.bundle.manifest.hues, wheels=setup.wheels(), watch=watch_config(setup),
             min_battery_v=setup.body.battery.low_v,
         ), SteadyMachine())  # fmt: skip

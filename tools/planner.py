@@ -38,9 +38,11 @@ WORDS = {
     "go": "go_to", "go_to": "go_to", "drive": "go_to",
     "idle": "idle", "wait": "idle", "stop": "idle", "stand": "idle", "rest": "idle", "stay": "idle",
 }  # fmt: skip
-UNITS = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "m": 60.0, "min": 60.0, "minute": 60.0, "minutes": 60.0}  # fmt: skip
+# no "m": in "approach to 2 m" it is a way
+UNITS = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "min": 60.0, "minute": 60.0, "minutes": 60.0}  # fmt: skip
 CLAUSE = re.compile(r"\s*(?:,|;|\band then\b|\bthen\b|\band\b)\s*")
-TIME = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)")
+TIME = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
+DENIED = re.compile(r"\b(?:not|no|never|nobody|without|avoid|away)\b|\b\w*n['\u2019]t\b")
 
 
 class PlanError(RuntimeFault):
@@ -51,18 +53,29 @@ def plan_goal(goal: str, skills: tuple[str, ...]) -> tuple[PlannedStep, ...]:
     """Skills with times for a goal like "follow me for 20 s, then wait 5 seconds".
 
     Raises:
-        PlanError: a clause names no known skill, or a time is out of range.
+        PlanError: a clause names no known skill, says what not to do, or has a number that is no
+            time in range. Nothing is guessed: "don't come near me" holds every word of an approach.
     """
     steps = []
     for clause in filter(None, CLAUSE.split(goal.strip().lower())):
+        denied = DENIED.search(clause)
+        if denied:
+            raise PlanError(
+                f"'{clause}' says what not to do ('{denied[0]}'); say what to do, as in 'wait 5 s'"
+            )
         clause = clause.replace("look for", "search for").replace("come near", "approach")
         named = [WORDS[w] for w in re.findall(r"[a-z_]+", clause) if w in WORDS]
         if not named or named[0] not in skills:
             raise PlanError(
                 f"no skill in '{clause}': use {', '.join(skills)}, as in 'follow for 20 s, then wait 5 s'"
             )
-        times = [float(n) * UNITS[u] for n, u in TIME.findall(clause) if u in UNITS]
-        duration = times[0] if times else DEFAULT_STEP_S
+        times = TIME.findall(clause)
+        strange = [f"{n} {u}".strip() for n, u in times if u not in UNITS]
+        if strange:
+            raise PlanError(
+                f"'{strange[0]}' in '{clause}' is no time: give seconds or minutes, as in '5 s' or '2 min'"
+            )
+        duration = sum(float(n) * UNITS[u] for n, u in times) if times else DEFAULT_STEP_S
         if not 0 < duration <= MAX_STEP_S:
             raise PlanError(
                 f"'{clause}' asks for {duration:g} s; a step takes up to {MAX_STEP_S:g} s"
@@ -204,9 +217,20 @@ def _ask(address: str, goal: str) -> tuple[PlannedStep, ...]:
             if isinstance(message, Refused):
                 raise PlanError(message.reason)
             if isinstance(message, Proposed):
-                return message.steps
+                return _known(address, message.steps)
     finally:
         socket.close()
     raise PlanError(
         f"no planner answers at {address} within 3 s; start one with `companion planner serve`"
     )
+
+
+def _known(address: str, steps: tuple[PlannedStep, ...]) -> tuple[PlannedStep, ...]:
+    """The same steps; a planner is another's program, and may propose what no robot does."""
+    strange = [s.skill for s in steps if s.skill not in SKILLS]
+    if strange:
+        raise PlanError(
+            f"the planner at {address} proposes '{strange[0]}', which is no skill: known are "
+            f"{', '.join(SKILLS)}; the robot would refuse its plan"
+        )
+    return steps

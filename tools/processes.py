@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from models.backend import Budget, Chosen
 from runtime.channels import Channels
 from runtime.clock import now_ns, now_us, sleep_until, wall_ns
+from runtime.foresight import BUDGET_US
 from runtime.process import Heartbeat, Parent, StopFlag, quiet_memory, run_periodic
 from tools.compose import (
     GRAPH_BUDGET_US,
@@ -25,8 +26,10 @@ from tools.compose import (
 
 if TYPE_CHECKING:
     from firmware_bridge.link import Link
+    from models.world import World
     from runtime.camera import Camera
     from runtime.controller import Controller
+    from runtime.foresight import Foresight
 
 FALLBACK_NS = 12_000_000  # a control period and a bit: the tick comes without the sensor batch too
 PARK_NS = 300_000_000
@@ -122,7 +125,7 @@ def perception(setup: Setup, channels: Channels, stop: StopFlag, parent: Parent)
     part = Perception(
         setup.body, setup.layout, setup.bundle.manifest, world, camera, channels,
         perception_config(setup), now_us,
-        open_foresight(setup, world),
+        affordable_foresight(setup, world, parent),
     )  # fmt: skip
     heartbeat = Heartbeat(channels, "perception")
     quiet_memory()
@@ -138,6 +141,26 @@ def perception(setup: Setup, channels: Channels, stop: StopFlag, parent: Parent)
             run_periodic(part.step, setup.body.frame_hz, heartbeat, stop)
     finally:
         camera.close()
+
+
+def affordable_foresight(setup: Setup, world: World, parent: Parent) -> Foresight | None:
+    """What a run asks for, if its imagining is done well before the next frame; else a word, and none.
+
+    A belief that comes late holds the robot, so it is better driven by the policy alone.
+    """
+    found = open_foresight(setup, world)
+    if found is None:
+        return None
+    took_us, most = found.fits(now_us)
+    if took_us <= BUDGET_US:
+        return found
+    parent.hear(
+        "degraded",
+        f"foresight is off: {setup.settings.foresight} variations take {took_us / 1e3:.0f} ms of each "
+        f"50 ms frame here, and {BUDGET_US / 1e3:.0f} may be used; "
+        + (f"give --foresight {most} or less" if most else "this machine is too slow for any"),
+    )
+    return None
 
 
 def open_camera(setup: Setup, channels: Channels) -> Camera:
@@ -163,14 +186,14 @@ def mind(setup: Setup, channels: Channels, stop: StopFlag, parent: Parent) -> No
         from runtime.planner_link import ZmqPlannerLink
 
         planner = ZmqPlannerLink(
-            setup.settings.planner, setup.settings.goal, now_ns(), setup.bundle.manifest.skills
+            setup.settings.planner, setup.settings.goal, now_ns(), setup.skills()
         )
     config = MindConfig(
         skill=setup.settings.skill,
         goal=setup.goal(),
         engage=setup.is_twin,
         allow_motion=setup.has_body,
-        skills=setup.bundle.manifest.skills,
+        skills=setup.skills(),
         hues=setup.bundle.manifest.hues,
         wheels=setup.wheels(),
         min_battery_v=setup.body.battery.low_v,

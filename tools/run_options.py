@@ -15,7 +15,9 @@ from tools.config import load_robot
 Option = tuple[str, dict[str, Any]]
 FLAG: dict[str, Any] = {"action": "store_true"}
 TEXT: dict[str, Any] = {"default": ""}
-FORESIGHT_MAX = 256  # more would not be done before the next frame
+FORESIGHT_MAX = (
+    256  # beyond any use; in real time what a frame has time for is measured at the start
+)
 SCENARIO_NAMES = ("default", "easy", "open", "hard", "empty")
 FILE: dict[str, Any] = {"type": Path, "default": None}
 OPTIONS: tuple[Option, ...] = (

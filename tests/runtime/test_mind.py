@@ -186,7 +186,7 @@ def test_a_skill_that_the_bundle_does_not_know_is_not_chosen() -> None:
 class Planned:
     """A mind and the real planner, which runs whenever the test lets it."""
 
-    def __init__(self, goal: str) -> None:
+    def __init__(self, goal: str, skill: str = "idle") -> None:
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             address = f"tcp://127.0.0.1:{s.getsockname()[1]}"
@@ -194,7 +194,7 @@ class Planned:
         self.router.bind(address)
         self.planner = Planner(self.router)
         self.planner_said: list[str] = []
-        self.rig = Rig(replace(CONFIG, skill="idle"), ZmqPlannerLink(address, goal, START_NS))
+        self.rig = Rig(replace(CONFIG, skill=skill), ZmqPlannerLink(address, goal, START_NS))
 
     def step(self, serve: bool = True, ms: int = 100) -> None:
         if serve:
@@ -237,6 +237,14 @@ def test_a_plan_is_carried_out_and_then_it_idles(planned: Planned) -> None:
     assert planned.skills(9.5) == ["follow", "idle", "follow", "idle"]
     assert planned.rig.said[-1] is Event.PLAN_DONE
     assert planned.rig.health.record["planner"] == 1
+
+
+def test_a_plan_that_ends_in_waiting_is_not_followed_by_what_the_run_began_with() -> None:
+    it = Planned("wait 2 s", skill="follow")
+    it.until(Event.PLAN_STARTED)
+    assert it.skills(4.0) == ["idle"]
+    assert it.rig.said[-1] is Event.PLAN_DONE
+    it.close()
 
 
 def test_losing_the_planner_finishes_the_skill_and_then_idles(planned: Planned) -> None:
@@ -290,11 +298,39 @@ def test_a_goal_that_the_planner_refuses_is_told_once() -> None:
     it.close()
 
 
+def choose(rig: Rig, skill: str) -> None:
+    """The operator's page says so."""
+    rig.operator.record["skill"] = SKILLS[skill].index
+    rig.operator.record["skill_changes"] += 1
+    rig.operator.publish(rig.now_ns)
+    rig.clockwork.run(rig.now_ns)
+
+
 def test_the_operator_wins_over_a_plan(planned: Planned) -> None:
     planned.until(Event.PLAN_STARTED)
-    planned.rig.operator.record["skill"] = SKILLS["idle"].index
-    planned.rig.operator.record["skill_changes"] = 1
-    planned.rig.operator.publish(planned.rig.now_ns)
-    planned.rig.clockwork.run(planned.rig.now_ns)
+    choose(planned.rig, "idle")
     assert planned.skills(5.0) == ["idle"]
     assert not planned.rig.mind.runner.running
+
+
+def test_the_operator_wins_over_a_plan_that_is_still_being_made(planned: Planned) -> None:
+    """The planner has been asked, and answers only after the operator has chosen."""
+    honest, held = planned.planner._send, []
+
+    def send(sender: bytes, message: object) -> None:
+        if isinstance(message, Proposed):
+            held.append((sender, message))
+        else:
+            honest(sender, message)  # type: ignore[arg-type]
+
+    planned.planner._send = send  # type: ignore[method-assign]
+    end = time.monotonic() + 5
+    while not held:
+        assert time.monotonic() < end, "the robot never asked"
+        planned.step()
+    choose(planned.rig, "look_at")
+    planned.step()
+    honest(*held[0])
+    assert planned.skills(5.0) == ["look_at"]
+    assert Event.PLAN_STARTED not in planned.rig.said
+    assert len(held) == 1, "and the goal is asked no more"

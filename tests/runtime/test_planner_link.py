@@ -174,6 +174,24 @@ def test_a_proposal_for_the_open_request_comes_through_once(pair) -> None:
     )
 
 
+def test_an_answer_said_again_is_nothing_new(pair) -> None:
+    """It would begin a plan anew that the operator may have ended."""
+    robot, planner = pair
+    request = meet(robot, planner)
+    answer(robot, planner, *encode(proposed(request)))
+    answer(robot, planner, *encode(proposed(request)))
+    answer(robot, planner, *encode(Refused(id=request.id, reason="changed my mind")))
+    assert len(robot.proposals) == 1 and not robot.link.refusal
+
+
+def test_what_is_answered_after_it_was_withdrawn_is_dropped(pair) -> None:
+    robot, planner = pair
+    request = meet(robot, planner)
+    robot.link.withdraw()
+    answer(robot, planner, *encode(proposed(request)))
+    assert not robot.proposals and robot.link.alive
+
+
 @pytest.mark.parametrize(
     "answered", [lambda r: proposed(r, id="goal-99"), lambda r: Refused(id="other", reason="x")]
 )

@@ -5,9 +5,18 @@ from dataclasses import replace
 import pytest
 
 from models.bundle import find_bundle, load_bundle
-from models.layout import GOAL_MASKS
+from models.layout import GOAL_MASKS, goal_vector
 from runtime.body import load_body
-from runtime.skills import MAX_AGE_FRAMES, MAX_STEP_S, MAX_STEPS, SKILLS, PlanRunner, Proposal, Step
+from runtime.skills import (
+    MAX_AGE_FRAMES,
+    MAX_STEP_S,
+    MAX_STEPS,
+    SKILLS,
+    PlanRunner,
+    Proposal,
+    Step,
+    possible,
+)
 
 S = 1_000_000_000
 PLAN = Proposal(
@@ -24,11 +33,20 @@ def test_the_bundles_skills_are_ours_in_our_order() -> None:
 @pytest.mark.parametrize("skill", SKILLS.values(), ids=list(SKILLS))
 def test_every_skill_is_declared_whole(skill) -> None:
     assert SKILLS[skill.name] is skill and list(SKILLS).index(skill.name) == skill.index
-    assert set(skill.needs) <= set(GOAL_MASKS)
+    assert set(skill.requires) <= set(skill.needs) <= set(GOAL_MASKS)
     assert skill.does and skill.precondition and skill.expected and skill.success
     assert 0 <= skill.cost <= skill.timeout_s <= MAX_STEP_S
     assert skill.driven_by == ("script" if skill.name == "idle" else "policy")
     assert (skill.distance_m is not None) == ("distance" in skill.needs)
+
+
+@pytest.mark.parametrize("place", [None, (0.0, 0.0)])
+def test_without_a_place_no_skill_drives_to_one(place) -> None:
+    goal = goal_vector(distance_m=1.2, position_m=place)
+    skills = possible(tuple(SKILLS), goal)
+    assert ("go_to" in skills) is (place is not None)
+    assert set(SKILLS) - set(skills) <= {"go_to"}
+    assert possible(("idle", "search"), goal) == ("idle", "search"), "of the bundle's alone"
 
 
 def test_a_plan_with_a_skill_that_the_bundle_lacks_is_refused() -> None:

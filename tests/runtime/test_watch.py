@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from calibration.camera import PinholeCamera
-from calibration.drift import read_drift
+from calibration.drift import Drift, read_drift
 from calibration.watch_blocks import Base
 from calibration.watch_monitor import Watched
 from runtime.channels import EVENT, channel_table
@@ -62,6 +63,33 @@ def test_a_flag_is_kept_for_the_next_start_with_its_day(tmp_path: Path) -> None:
     assert gauge.reference == pytest.approx(0.005, abs=1e-3), "held against what was learnt before"
     again.rest(30, 0.005)
     assert read_drift(tmp_path, "b1").flags == (kept,), "only a calibration settles it"
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_a_drift_that_grows_becomes_gross_and_stands_since_it_began(
+    tmp_path: Path, runs: int
+) -> None:
+    bench = Bench(tmp_path)
+    bench.rest(10, 0.0)
+    bench.rest(20, 0.02)
+    (small,) = read_drift(tmp_path, "b1").flags
+    assert not small.gross
+    bench = bench if runs == 1 else Bench(tmp_path)
+    told = bench.rest(30, 0.06)
+    (grown,) = read_drift(tmp_path, "b1").flags
+    assert grown.gross and grown.since == small.since and "since 12 Nov" in grown.said
+    assert told[-1]["active"] and told[-1]["text"].item().decode() == grown.said
+
+
+def test_a_device_that_replaced_a_drifted_one_is_held_to_its_own(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.rest(10, 0.0)
+    bench.rest(20, 0.02)
+    again = Bench(tmp_path)
+    (old,) = again.watch._before.flags
+    again.watch._before = Drift(flags=(replace(old, serial="b0", amount=0.5),))
+    again.rest(30, 0.02)
+    assert [f.serial for f in again.watch._standing()] == ["b1", "b0"]
 
 
 def test_what_comes_back_within_a_run_is_cleared(tmp_path: Path) -> None:

@@ -122,6 +122,40 @@ def test_planning_is_compared_seed_by_seed() -> None:
     assert 0 < low < 0.5 < high, "an interval that excludes zero"
 
 
+def test_whether_more_candidates_are_worth_more_has_an_interval_too() -> None:
+    rows = [row("planning", i, success=n > 8, foresight=n) for i in range(20) for n in (1, 8, 32)]
+    candidates = summary(rows, LEVELS)["planning"]["candidates"]
+    assert "success_gain_by_more" not in candidates["8"], "its gain says it already"
+    assert candidates["8"]["success_gain"] == 0.0
+    assert candidates["32"]["success_gain_by_more_ci95"] == (1.0, 1.0)
+
+
+def test_an_episode_that_never_began_has_earned_nothing() -> None:
+    """Its row has no metrics; it must not keep all the others from being told."""
+    none = {"success": False, "metrics": {}}
+    rows = [row("planning", i, foresight=n) for i in range(4) for n in (1, 8)]
+    rows += [row("planning", 9, foresight=1), {**row("planning", 9, foresight=8), **none}]
+    rows += [{**row("follow", 9, open_loop=open_loop(0.2)), **none}, row("expert", 9)]
+    found = summary(rows, LEVELS)
+    assert found["planning"]["candidates"]["8"]["return_gain"] == pytest.approx(-0.8 / 5, abs=1e-4)
+    assert found["skills"]["follow"]["return_vs_expert"] == 0.0
+
+
+def test_alarms_and_holds_are_told_of_every_scene_and_skill() -> None:
+    rows = [row("skills", i, skill="search", active_s=36.0, holds=1, alarms=2) for i in range(10)]
+    rows += [row("follow", 0, scenario=s, open_loop=open_loop(0.2), active_s=36.0, holds=0, alarms=0) for s in ("easy", "hard")]  # fmt: skip
+    found = summary(rows, LEVELS)
+    assert found["driven"]["search_hard"] == {
+        "hours": 0.1,
+        "holds": 10,
+        "alarms": 20,
+        "episodes": 10,
+    }
+    assert set(found["driven"]) == {"search_hard", "follow_easy", "follow_hard"}
+    said = "\n".join(table({"bundle": "b", **found}))
+    assert "search hard: 0.10 hours driven, 10 holds, 20 false alarms" in said
+
+
 def test_intervals() -> None:
     assert wilson(9, 10) == (0.5958, 0.9821)  # as tabulated
     assert bootstrap(50, lambda i: float(np.ones(50)[i].mean())) == (1.0, 1.0)
@@ -207,9 +241,10 @@ def test_seeds_that_cannot_be_are_refused(text: str) -> None:
         seed_range(text)
 
 
-def test_figures_of_seeds_that_a_training_may_use_are_not_signed(tmp_path: Path) -> None:
-    args = arguments(f"--seeds 5000000:5000002 --write --work {tmp_path}")
-    with pytest.raises(ConfigError, match="no training used"):
+@pytest.mark.parametrize("first", [5_000_000, 11_999_999])
+def test_figures_of_seeds_that_were_trained_or_tuned_on_are_not_signed(tmp_path, first) -> None:
+    args = arguments(f"--seeds {first}:{first + 2} --write --work {tmp_path}")
+    with pytest.raises(ConfigError, match="signs figures of fresh seeds"):
         command.evaluate(args)
 
 

@@ -10,7 +10,17 @@ from runtime.modes import Mode
 from runtime.surprise import SURPRISE_CHANNELS
 from tools.compose import DEFAULT_BUNDLE
 from tools.evaluate.episodes import Episode, active_s, alarms_while_active
-from tools.evaluate.surprise import LAST, START, alarms, areas, auroc, run_event, scores, usable
+from tools.evaluate.surprise import (
+    LAST,
+    START,
+    alarms,
+    areas,
+    auroc,
+    first_alarm,
+    run_event,
+    scores,
+    usable,
+)
 from tools.evaluate.thresholds import tail_level, thresholds
 
 LEVELS = {c: Threshold(typical=0.1, event=1.0, frames=1) for c in SURPRISE_CHANNELS}
@@ -63,7 +73,25 @@ def test_levels_give_about_the_alarms_they_promise() -> None:
     found = {k: Threshold(**v) for k, v in thresholds(episodes).items()}
     fresh = rng.exponential(1.0, (72_000, len(SURPRISE_CHANNELS)))
     fresh[:, [SURPRISE_CHANNELS.index(c) for c in ("frozen", "dark")]] = 0
-    assert alarms(fresh, found) <= 15, "six an hour are promised"
+    assert 1 <= alarms(fresh, found) <= 15, "six an hour are promised"
+
+
+@pytest.mark.parametrize(
+    ("above", "first"),
+    [
+        ({92: 1, 93: 1}, 2),
+        (dict.fromkeys(range(80, 130), 1), None),
+        ({**dict.fromkeys(range(80, 130), 1), 95: 3}, 5),
+        ({91: 2}, 1),
+        ({90: 2}, None),
+        ({112: 1}, 22),
+        ({113: 1}, None),
+    ],
+)
+def test_an_alarm_that_was_up_before_has_noticed_something_else(above, first) -> None:
+    number = np.arange(1, 131, dtype=np.uint32)
+    flags = np.array([above.get(int(n), 0) for n in number], np.uint32)
+    assert first_alarm(number, flags) == first
 
 
 def test_a_heavy_tail_is_met_and_a_bound_is_not_believed() -> None:

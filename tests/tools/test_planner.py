@@ -30,6 +30,7 @@ SECOND = 1_000_000_000
             [("go_to", 20), ("look_at", 3), ("search", 20), ("look_at", 20)],
         ),
         (f"wait {MAX_STEP_S:g} s", [("idle", MAX_STEP_S)]),
+        ("follow for 1 min 30 s", [("follow", 90)]),
     ],
 )
 def test_a_goal_becomes_steps(goal: str, steps: list[tuple[str, float]]) -> None:
@@ -45,6 +46,16 @@ def test_a_goal_becomes_steps(goal: str, steps: list[tuple[str, float]]) -> None
         ("follow 5 s, then fly", "no skill in 'fly'"),
         ("wait 11 min", "asks for 660 s; a step takes up to 600 s"),
         ("wait 0 s", "asks for 0 s"),
+        ("don't come near me", "says what not to do"),
+        ("don\u2019t follow", "says what not to do"),
+        ("do not follow me for 5 s", "says what not to do"),
+        ("wait 5 s, then never follow her", "says what not to do"),
+        ("go away", "says what not to do"),
+        ("approach to 2 m", "'2 m' in 'approach to 2 m' is no time"),
+        ("wait 500 ms", "'500 ms' in 'wait 500 ms' is no time"),
+        ("follow for 2 hours", "'2 hours' in .* is no time"),
+        ("wait 5", "'5' in 'wait 5' is no time"),
+        ("wait 1,5 s", "'1' in 'wait 1' is no time"),
     ],
 )
 def test_a_goal_that_becomes_none_says_why(goal: str, says: str) -> None:

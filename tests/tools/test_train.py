@@ -17,7 +17,7 @@ from models.layout import SKILLS
 from models.manifest import GRAPHS
 from runtime.body import load_body
 from runtime.surprise import SURPRISE_CHANNELS
-from tools.evaluate.jobs import FRESH_SEED, QUIET_SEED, UNTRAINED_SEED
+from tools.evaluate.jobs import FRESH_SEED, QUIET_SEED
 from tools.evaluate.thresholds import TRAINING_SEED
 from tools.model import MOST_ROUNDS, MOST_SEED
 from tools.train import pipeline
@@ -84,7 +84,7 @@ def test_no_two_trainings_share_an_episode_nor_one_with_an_evaluation() -> None:
     ]
     levels = range(TRAINING_SEED, TRAINING_SEED + plan.undisturbed)
     assert len(used) == len(set(used)) and not set(used) & {*levels, *range(QUIET_SEED, QUIET_SEED + 20)}  # fmt: skip
-    assert max(*used, *levels, QUIET_SEED + 20) < UNTRAINED_SEED < FRESH_SEED
+    assert max(*used, *levels, QUIET_SEED + 20) < FRESH_SEED
 
 
 def test_on_rates_are_taken_from_first_to_last() -> None:

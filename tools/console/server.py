@@ -51,9 +51,7 @@ class Console:
 
     def __init__(self, setup: Setup, channels: Channels) -> None:
         self.view = View(setup, channels)
-        self.operator = Operator(
-            channels.writer("operator", "console"), setup.bundle.manifest.skills
-        )
+        self.operator = Operator(channels.writer("operator", "console"), setup.skills())
         self.clients: dict[int, WebSocket] = {}
         self.ready_for: dict[int, bool] = {}  # a page that has drawn the last picture
         self._numbers = itertools.count(1)

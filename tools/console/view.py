@@ -25,7 +25,7 @@ class View:
 
     def __init__(self, setup: Setup, channels: Channels) -> None:
         self._setup = setup
-        self._skills = [SKILLS[name] for name in setup.bundle.manifest.skills if name in SKILLS]
+        self._skills = [SKILLS[name] for name in setup.skills() if name in SKILLS]
         names = ("status", "sensors", "surprise", "frame", "expected", "intent", "health", "tick", "prediction")  # fmt: skip
         self._r = {name: channels.reader(name) for name in names}
         self._event_readers = {p: channels.reader(f"event.{p}") for p in REPORTING}

@@ -19,7 +19,6 @@ from tools.compose import DEFAULT_BUNDLE, check_alarms
 from tools.evaluate.jobs import (
     FRESH_SEED,
     PARTS,
-    UNTRAINED_SEED,
     jobs_of,
     manifest_sha,
     pinned,
@@ -81,15 +80,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--engine", choices=ENGINES, default="local", help="local processes, or Ray")
     add("--work", type=Path, default=Path("runs/evaluate"), help="rows and pictures, by bundle")
     add("--json", action="store_true", help="print one JSON object")
-    add("--write", action="store_true", help=f"write the figures into the bundle's manifest (development key); seeds from {UNTRAINED_SEED} on, which no training uses")  # fmt: skip
+    add("--write", action="store_true", help=f"write the figures into the bundle's manifest (development key); seeds from {FRESH_SEED} on, which nothing was trained or tuned on")  # fmt: skip
 
 
 def evaluate(args: argparse.Namespace) -> int:
     """Exit 0 however well it did, the figures say it; 130 after Ctrl-C."""
-    if args.write and args.seeds.start < UNTRAINED_SEED:
+    if args.write and args.seeds.start < FRESH_SEED:
         raise ConfigError(
-            f"--write signs figures of seeds that no training used, and {args.seeds.start} may be one; "
-            f"give --seeds A:B from {UNTRAINED_SEED} on, or leave --write out"
+            f"--write signs figures of fresh seeds, and {args.seeds.start} may have been trained or tuned "
+            f"on; give --seeds A:B from {FRESH_SEED} on, or leave --write out"
         )
     path = find_bundle(args.bundle)
     bundle = load_bundle(path, load_body("companion").layout())
@@ -203,14 +202,22 @@ def table(found: dict[str, Any]) -> list[str]:
     for event, s in found.get("surprise", {}).items():
         late = f", noticed after {s['detect_ms_p50']} ms" if "detect_ms_p50" in s else ""
         lines.append(f"  {event}: AUROC {s['window_auroc']:.3f} by window, {s['step_auroc']:.3f} by frame (raw {s['raw_window_auroc']:.3f}, {s['raw_step_auroc']:.3f}){late}")  # fmt: skip
+    lines += _hours(found)
+    for n, s in found.get("planning", {}).get("candidates", {}).items():
+        gain = f", gain {s['return_gain']:+.3f} {tuple(s['return_gain_ci95'])}" if "return_gain" in s else ""  # fmt: skip
+        lines.append(f"  {n} candidates among many things: success {s['success']:.2f}, return {s['return']:.3f}{gain}")  # fmt: skip
+    return lines
+
+
+def _hours(found: dict[str, Any]) -> list[str]:
+    lines = []
     if "quiet" in found:
         q = found["quiet"]
         lines.append(
             f"  {q['hours']:.2f} undisturbed hours: {q['holds']} holds, {q['alarms']} false alarms"
         )
-    for n, s in found.get("planning", {}).get("candidates", {}).items():
-        gain = f", gain {s['return_gain']:+.3f} {tuple(s['return_gain_ci95'])}" if "return_gain" in s else ""  # fmt: skip
-        lines.append(f"  {n} candidates among many things: success {s['success']:.2f}, return {s['return']:.3f}{gain}")  # fmt: skip
+    for name, q in found.get("driven", {}).items():
+        lines.append(f"  {name.replace('_', ' ')}: {q['hours']:.2f} hours driven, {q['holds']} holds, {q['alarms']} false alarms before anything was touched")  # fmt: skip
     return lines
 
 

@@ -17,8 +17,7 @@ from tools.played import code_sha
 from tools.train.pool import Pool
 
 PARTS = ("follow", "skills", "ablation", "surprise", "quiet", "planning")
-UNTRAINED_SEED = 11_000_000  # no training draws an episode from here on
-FRESH_SEED = 12_000_000  # 11,000,000 on were bundle 6's, and have been looked at since
+FRESH_SEED = 12_000_000  # no training draws an episode from here on, and nothing was tuned on one
 QUIET_SEED = 2_000_000  # of no training, and of no other part
 EVENT_SHARE = 0.3  # of the seeds: episodes per kind of event
 PLANNED = (1, 8, 32, 128)

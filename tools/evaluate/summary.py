@@ -45,6 +45,13 @@ def summary(rows: Rows, thresholds: dict[str, Threshold]) -> dict[str, Any]:
     for part, figures in parts.items():
         if _of(rows, part):
             out |= figures()
+    driven = [r for r in rows if r["part"] in ("follow", "skills") and "alarms" in r]
+    if driven:
+        kinds = sorted({(r["skill"], r["scenario"]) for r in driven})
+        out["driven"] = {
+            f"{skill}_{scenario}": _quiet([r for r in driven if (r["skill"], r["scenario"]) == (skill, scenario)])
+            for skill, scenario in kinds
+        }  # fmt: skip
     skills = out.setdefault("skills", {})
     for name in ("approach", "look_at", "search", "go_to"):
         found = [r for r in _of(rows, "skills") if r["skill"] == name]
@@ -80,7 +87,7 @@ def _follow(rows: Rows) -> dict[str, Any]:
 
 def _skill(rows: Rows, experts: Rows | None = None) -> dict[str, Any]:
     wins = sum(r["success"] for r in rows)
-    returns = np.array([r["metrics"].get("return", 0.0) for r in rows])
+    returns = np.array([_value(r, "return") for r in rows])
     out = {
         "success": round(wins / len(rows), 4),
         "success_ci95": wilson(wins, len(rows)),
@@ -90,8 +97,8 @@ def _skill(rows: Rows, experts: Rows | None = None) -> dict[str, Any]:
     }  # fmt: skip
     if experts:
         seeds = {r["seed"] for r in experts}
-        own = np.array([r["metrics"]["return"] for r in rows if r["seed"] in seeds])
-        best = np.array([r["metrics"]["return"] for r in experts])
+        own = np.array([_value(r, "return") for r in rows if r["seed"] in seeds])
+        best = np.array([_value(r, "return") for r in experts])
         out["return_vs_expert"] = round(float(own.mean() / best.mean()), 4)
         out["return_vs_expert_ci95"] = bootstrap(
             len(own), lambda i: float(own[i].mean() / best[i].mean())
@@ -187,19 +194,29 @@ def _quiet(rows: Rows) -> dict[str, Any]:
 
 def _planning(rows: Rows) -> dict[str, Any]:
     counts = sorted({r["foresight"] for r in rows})
-    candidates = {}
-    base = {r["seed"]: r for r in rows if r["foresight"] == counts[0]}
-    for n in counts:
-        found = [r for r in rows if r["foresight"] == n]
-        figures = _skill(found)
-        pairs = [(r, base[r["seed"]]) for r in found if r["seed"] in base]
-        if n != counts[0] and pairs:
-            for name in ("success", "return"):
-                gain = np.array([_value(a, name) - _value(b, name) for a, b in pairs])
-                figures[f"{name}_gain"] = round(float(gain.mean()), 4)
-                figures[f"{name}_gain_ci95"] = bootstrap(len(gain), _mean(gain))
+    candidates: dict[str, Any] = {}
+    by_count = {n: {r["seed"]: r for r in rows if r["foresight"] == n} for n in counts}
+    for i, n in enumerate(counts):
+        figures = _skill(list(by_count[n].values()))
+        if i:
+            figures |= _gain(by_count[n], by_count[counts[0]], "gain")
+        if i > 1:  # whether more of them are worth more
+            figures |= _gain(by_count[n], by_count[counts[i - 1]], "gain_by_more")
         candidates[str(n)] = figures
     return {"candidates": candidates}
+
+
+def _gain(
+    rows: dict[int, dict[str, Any]], base: dict[int, dict[str, Any]], word: str
+) -> dict[str, Any]:
+    """What success and return of `rows` are above those of `base`, seed by seed."""
+    pairs = [(rows[seed], base[seed]) for seed in sorted(rows.keys() & base.keys())]
+    out: dict[str, Any] = {}
+    for name in ("success", "return") if pairs else ():
+        gain = np.array([_value(a, name) - _value(b, name) for a, b in pairs])
+        out[f"{name}_{word}"] = round(float(gain.mean()), 4)
+        out[f"{name}_{word}_ci95"] = bootstrap(len(gain), _mean(gain))
+    return out
 
 
 def _mean(values: Floats) -> Callable[[npt.NDArray[np.int64]], float]:
@@ -207,7 +224,8 @@ def _mean(values: Floats) -> Callable[[npt.NDArray[np.int64]], float]:
 
 
 def _value(row: dict[str, Any], name: str) -> float:
-    return float(row["success"]) if name == "success" else float(row["metrics"]["return"])
+    """Success or return of an episode; one that never began has no metrics, and earned nothing."""
+    return float(row["success"] if name == "success" else row["metrics"].get("return", 0.0))
 
 
 def bootstrap(n: int, figure: Callable[[npt.NDArray[np.int64]], float]) -> tuple[float, float]:

@@ -75,17 +75,24 @@ def run_event(episode: Episode, event: str) -> dict[str, Any]:
     records = result.records["surprise"]
     count = min(len(records), len(world.energy))
     values = records["value"][:count].astype(float)
-    raised = [
-        int(n) for n, above in zip(records["number"][:count], records["above"][:count], strict=True)
-        if above and START < int(n) <= START + LAST + WINDOW
-    ]  # fmt: skip
     return {
         "values": [[_short(v) for v in row] for row in values],
         "difference": [_short(v) for v in world.difference[:count]],
         "energy": [_short(v) for v in world.energy[:count]],
         "touched": touches[0] if touches else None,
-        "first_alarm": raised[0] - START if raised else None,
+        "first_alarm": first_alarm(records["number"][:count], records["above"][:count]),
     }
+
+
+def first_alarm(number: npt.NDArray[Any], above: npt.NDArray[Any]) -> int | None:
+    """Frames from the event to the first alarm that begins by it; None: none did.
+
+    One that was up before has noticed something else.
+    """
+    flags = above.astype(np.int64)
+    begun = flags & ~np.concatenate([[0], flags[:-1]])
+    at = number[(begun != 0) & (number > START) & (number <= START + LAST + WINDOW)]
+    return int(at[0]) - START if len(at) else None
 
 
 def usable(row: dict[str, Any]) -> bool:
