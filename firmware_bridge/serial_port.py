@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import termios
@@ -23,14 +24,16 @@ class SerialTransport:
 
         try:
             self._serial = serial.Serial(self.port, self.baud, timeout=0, exclusive=True)
-        except (OSError, ValueError) as error:  # serial.SerialException is an OSError
+            self._fd = self._serial.fileno()
+            os.set_blocking(self._fd, False)
+            settings = termios.tcgetattr(self._fd)
+            settings[6][termios.VMIN] = 1  # so that reading nothing means unplugged, not empty
+            termios.tcsetattr(self._fd, termios.TCSANOW, settings)
+            self._serial.reset_input_buffer()
+        # serial.SerialException is an OSError, termios.error is none: a plug may bounce
+        except (OSError, ValueError, termios.error) as error:
+            self.close()
             raise LinkError(_why_not(self.port, error)) from error
-        self._fd = self._serial.fileno()
-        os.set_blocking(self._fd, False)
-        settings = termios.tcgetattr(self._fd)
-        settings[6][termios.VMIN] = 1  # so that reading nothing means unplugged, not empty
-        termios.tcsetattr(self._fd, termios.TCSANOW, settings)
-        self._serial.reset_input_buffer()
 
     def read_into(self, buffer: memoryview) -> int:
         """Read what is there; OSError when the port is gone."""
@@ -66,7 +69,8 @@ class SerialTransport:
         """Close and unlock the port."""
         if self._fd >= 0:
             self._fd = -1
-            self._serial.close()
+            with contextlib.suppress(OSError, termios.error):  # it is gone all the same
+                self._serial.close()
 
 
 def _why_not(port: str, error: Exception) -> str:

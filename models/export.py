@@ -227,10 +227,13 @@ def golden_vectors(graph: Graph, cases: list[dict[str, Tensor]]) -> dict[str, np
     return {key: np.stack(values).astype(np.float32) for key, values in out.items()}
 
 
-def random_cases(graph: Graph, beliefs: Tensor, seed: int) -> list[dict[str, Tensor]]:
-    """Inputs of the right shapes: beliefs from data, the rest random within normal ranges."""
+def random_cases(graph: Graph, beliefs: Tensor, seed: int, gumbels: int) -> list[dict[str, Tensor]]:
+    """Inputs of the right shapes: beliefs from data, the rest random within normal ranges.
+
+    Noise is Gumbel in its first `gumbels` columns, then normal; none (the mode) in the first row of all.
+    """
     g = torch.Generator().manual_seed(seed)
-    cases = []
+    cases: list[dict[str, Tensor]] = []
     for _ in range(max(1, GOLDEN_ROWS // graph.inputs["belief"].shape[0])):
         case = {}
         for name, example in graph.inputs.items():
@@ -238,7 +241,11 @@ def random_cases(graph: Graph, beliefs: Tensor, seed: int) -> list[dict[str, Ten
             shape = (min(n, GOLDEN_APART), *example.shape[1:])
             if name == "belief":
                 drawn = beliefs[torch.randint(0, len(beliefs), shape[:1], generator=g)]
-            elif name == "noise" or name == "mask":
+            elif name == "noise":
+                drawn = torch.randn(shape, generator=g)
+                drawn[:, :gumbels] = -torch.empty(shape[0], gumbels).exponential_(generator=g).log()
+                drawn[0] *= bool(cases)
+            elif name == "mask":
                 drawn = example[: shape[0]]
             elif name == "frame":
                 drawn = torch.randint(0, 256, shape, generator=g) / 255
@@ -292,7 +299,7 @@ def write_bundle(
             graphs(world, policy, on_rate, manifest["candidates"]).items()
         ):
             export_graph(graph, work / f"{name}.onnx")
-            vectors = golden_vectors(graph, random_cases(graph, beliefs, seed))
+            vectors = golden_vectors(graph, random_cases(graph, beliefs, seed, world.s.onehot))
             golden.update({f"{name}.{k}": v for k, v in vectors.items()})
             specs[name] = tensor_specs(graph, vectors, f"{name}.onnx")
         save: Any = np.savez_compressed  # its keyword arguments are both options and arrays

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from runtime.channels import Reader
 from runtime.errors import ConfigError
 
 Pixels = npt.NDArray[np.uint8]
+AGAIN_NS = 1_000_000_000
 OLDEST_NS = 500_000_000  # an older stamp is of another clock, as the time since the stream's start
 
 
@@ -128,12 +130,24 @@ class VideoCamera:
 
 
 class DeviceCamera:
-    """A V4L2 device (number or /dev path) or a GStreamer pipeline, through OpenCV."""
+    """A V4L2 device (number or /dev path) or a GStreamer pipeline, through OpenCV.
+
+    One that gives no frames, as when it is unplugged, is opened anew once a second.
+    """
 
     has_body = True
 
     def __init__(self, device: str, fps: int = 0) -> None:
+        self._device, self._fps = device, fps
+        self._silent_ns = 0  # since when, or since it was last tried anew
+        self.ended = False
+        self._open()
         cv2 = import_cv2()
+        self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
+        self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+
+    def _open(self) -> None:
+        cv2, device, fps = import_cv2(), self._device, self._fps
         source: int | str = int(device) if device.isdigit() else device
         if isinstance(source, str) and source.startswith("/dev/") and not Path(source).exists():
             found = sorted(str(p) for p in Path("/dev").glob("video*"))
@@ -150,17 +164,25 @@ class DeviceCamera:
         self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         if fps:  # where it can: 30 a second, read at 20, come 33 and 67 ms apart
             self._capture.set(cv2.CAP_PROP_FPS, fps)
-        self.ended = False
-        self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
-        self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
 
     def read(self, now_ns: int) -> CameraFrame | None:
         """Blocks up to one frame time, in the perception process only."""
         found, image = self._capture.read()
         if not found:
+            self._try_again(now_ns)
             return None
+        self._silent_ns = 0
         driver_ms = float(self._capture.get(import_cv2().CAP_PROP_POS_MSEC))
         return CameraFrame(stamp_ns(driver_ms, clock.now_ns()), image[:, :, ::-1])
+
+    def _try_again(self, now_ns: int) -> None:
+        self._silent_ns = self._silent_ns or now_ns
+        if now_ns - self._silent_ns < AGAIN_NS:
+            return
+        self._silent_ns = now_ns
+        self._capture.release()
+        with contextlib.suppress(ConfigError):  # not back yet
+            self._open()
 
     def close(self) -> None:
         """Free the device."""

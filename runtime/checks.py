@@ -5,7 +5,7 @@ from __future__ import annotations
 from firmware_bridge import protocol
 from firmware_bridge.link import Link, LinkState
 from firmware_bridge.protocol import Ack
-from runtime.conditions import ALL, Condition
+from runtime.conditions import ALL, NOT_FOR_HANDS, Condition
 from runtime.event_log import EventLog
 from runtime.events import EVENTS, Effect, Event
 from runtime.gestures import is_watched
@@ -17,6 +17,10 @@ SIGNAL_OF = {
     Effect.STOP: Signal.STOP,
     Effect.HOLD: Signal.HOLD,
 }
+
+
+BAD_PAUSE_NS = 1_000_000_000  # after numbers that are none; twice as long each time they come again
+BAD_FORGOTTEN_NS = 30_000_000_000
 
 
 def why_unarmed(link: Link) -> str:
@@ -50,6 +54,7 @@ class Checks:
         self._sensors_stale_s = sensors_stale_s
         self.conditions = Condition(0)
         self.slow = False  # an event lowers the speed caps
+        self._bad_until_ns, self._bad_pause_ns = -BAD_FORGOTTEN_NS, BAD_PAUSE_NS
 
     def signals(self, now_ns: int, mode: Mode, finite: bool) -> set[Signal]:
         """Raise the events, check the conditions, and say what the mode machine hears of it."""
@@ -59,8 +64,11 @@ class Checks:
         effects = {EVENTS[event].effect for event in self._events.active} | self._inputs.effects()
         self.slow = Effect.SLOW in effects
         out = {signal for effect, signal in SIGNAL_OF.items() if effect in effects}
-        if self.conditions & self._needed != self._needed:
+        lacking = self._needed & ~self.conditions
+        if lacking:
             out.add(Signal.REFUSED)
+        if lacking & ~NOT_FOR_HANDS:
+            out.add(Signal.NOT_BY_HAND)
         if self._link.status.state is LinkState.READY:
             out.add(Signal.BOOTED)
         return out
@@ -86,9 +94,23 @@ class Checks:
         keep(now_ns, Event.INTENT_STALE, moved and intent.stale(now_ns))
         latched = _words(self._link.fault.latched)
         keep(now_ns, Event.MCU_STOP, bool(latched) and mode is not Mode.BOOT, text=latched)
-        keep(now_ns, Event.BAD_NUMBERS, not finite)
+        keep(now_ns, Event.BAD_NUMBERS, self._bad_numbers(now_ns, moved, finite))
         gone = self._needs_operator and not is_watched(self._inputs, now_ns)
         keep(now_ns, Event.OPERATOR_GONE, moved and gone)
+
+    def _bad_numbers(self, now_ns: int, moved: bool, finite: bool) -> bool:
+        """Numbers that are none hold for a while, and longer each time: at rest they cannot be seen.
+
+        Else it would go on, find the next, pause, go on, a hundred times a second.
+        """
+        belief = self._inputs.belief
+        if not finite or (moved and belief.seq and not belief.record["valid"]):
+            if now_ns >= self._bad_until_ns:  # another time
+                again = now_ns - self._bad_until_ns < BAD_FORGOTTEN_NS
+                longer_ns = min(2 * self._bad_pause_ns, BAD_FORGOTTEN_NS)
+                self._bad_pause_ns = longer_ns if again else BAD_PAUSE_NS
+            self._bad_until_ns = now_ns + self._bad_pause_ns
+        return now_ns < self._bad_until_ns
 
     def _check_conditions(self, now_ns: int) -> Condition:
         state, inputs = self._link.status.state, self._inputs

@@ -32,6 +32,9 @@ for _condition in Condition:
 # Conditions the mind checks outside the loop; the controller checks the others.
 MIND_CHECKS = Condition.TEMPERATURE | Condition.MEMORY | Condition.DISK | Condition.BATTERY
 
+# What the model says of the world, and what is kept of the run, is nothing to who looks and drives.
+NOT_FOR_HANDS = Condition.BELIEF | Condition.SURPRISE | Condition.DISK
+
 CONDITIONS: dict[Condition, tuple[str, str]] = {
     Condition.LINK: ("link good", "check the motor controller's cable and power"),
     Condition.FIRMWARE: ("firmware matches", "end this run, then `companion flash`"),
@@ -39,7 +42,7 @@ CONDITIONS: dict[Condition, tuple[str, str]] = {
     Condition.BELIEF: ("world model running", "wait for the first frames; else see the log"),
     Condition.BUNDLE: ("bundle matches", "install a bundle for this body"),
     Condition.CALIBRATED: ("calibrated", "run the calibration of the named device"),
-    Condition.SURPRISE: ("surprise low", "wait, or move the robot to a known place"),
+    Condition.SURPRISE: ("surprise low", "wait, or drive the robot by hand to a known place"),
     Condition.STOP_INPUT: ("stop input closed", "release the stop button or connect it"),
     Condition.OPERATOR: ("operator present", "open the page"),
     Condition.TEMPERATURE: ("temperature", "let the computer cool"),

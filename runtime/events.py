@@ -72,6 +72,9 @@ class Event(IntEnum):
     SOMEBODY = 50
     NOT_ARMED = 51
     HOLD_ENDED = 52
+    PLAN_ENDED = 53
+    FORESIGHT_OFF = 54
+    RECORDING_OFF = 55
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,7 @@ EVENTS: dict[Event, Row] = {
     Event.PLAN_REJECTED: R(E.NOTE, "a plan was refused: {text}"),
     Event.PLAN_STARTED: R(E.NOTE, "a plan of {0:.0f} steps starts: {text}"),
     Event.PLAN_DONE: R(E.NOTE, "the plan is done: {text}"),
+    Event.PLAN_ENDED: R(E.NOTE, "the plan ends here: {text}", "choose a skill, or start the run again with its goal"),
     Event.END_OF_RECORDING: R(E.NOTE, "the recording has ended"),
     Event.BATTERY_LOW: R(E.HOLD, "the battery is at {0:.1f} V", "charge the robot"),
     Event.MEMORY_LOW: R(E.HOLD, "only {0:.0f} MB of memory are free", "stop other programs"),
@@ -126,6 +130,8 @@ EVENTS: dict[Event, Row] = {
     Event.CONTROLLER_FAILED: R(E.FAULT, "the control loop failed: {text}", "send the log to the developers"),
     Event.NO_FIFO: R(E.NOTE, "real-time priority is not allowed here: ticks may be late", "allow LimitRTPRIO for this user"),
     Event.BACKEND_FALLBACK: R(E.SLOW, "{text}", "see `companion doctor`"),
+    Event.FORESIGHT_OFF: R(E.NOTE, "{text}", "the policy drives alone"),
+    Event.RECORDING_OFF: R(E.NOTE, "{text}", "delete old logs, then start the run again"),
     Event.RECORDER_MISSED: R(E.NOTE, "the recorder missed {0:.0f} records"),
     Event.CAMERA_LOST: R(E.HOLD, "the camera gives no frames", "check the camera's cable"),
     Event.BAD_NUMBERS: R(E.HOLD, "the model gave numbers that are not finite", "reload the bundle; send the log"),

@@ -44,6 +44,7 @@ class Gestures:
         self._auto_engage = auto_engage  # once, and only where nobody has to be asked (the twin)
         self._seen = dict.fromkeys(COUNTERS, 0)
         self._rearm_until_ns = 0
+        self._let_go_first = False  # a stick that was held through a stop is no new wish to drive
 
     def engaged(self) -> None:
         """The robot has become active: from now on it engages only when somebody asks."""
@@ -53,6 +54,7 @@ class Gestures:
         """The gestures since the last call."""
         out = {signal for field, signal in COUNTERS.items() if self._pressed(field)}
         if Signal.STOP in out:
+            self._auto_engage = False  # who has stopped it says when it may move
             self._link.estop(EstopReason.OPERATOR)
             self._events.note(now_ns, Event.OPERATOR_STOP)
         if Signal.REARM in out:
@@ -62,11 +64,25 @@ class Gestures:
             self._rearm_until_ns = 0
             self._events.note(now_ns, Event.REARMED)
             out.add(Signal.REARM)
-        if is_driven(self._inputs, now_ns):
+        if Signal.DISENGAGE in out:
+            self._auto_engage = False
+        if self._drives(now_ns, mode):
             out.add(Signal.DRIVE)
         if self._auto_engage and mode is Mode.IDLE and self._inputs.intent.record["engage"]:
             out.add(Signal.ENGAGE)
         return out
+
+    def _drives(self, now_ns: int, mode: Mode) -> bool:
+        """Whether a stick is held that was taken in hand since the last latched stop.
+
+        Else re-arming, by whoever does it, would set the robot moving.
+        """
+        if mode in (Mode.STOPPED, Mode.FAULT):
+            self._let_go_first = True
+        driven = is_driven(self._inputs, now_ns)
+        if not driven:
+            self._let_go_first = False
+        return driven and not self._let_go_first
 
     def _pressed(self, field: str) -> bool:
         """Whether a counter went up (a console that starts anew may bring a lower one)."""

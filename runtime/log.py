@@ -221,6 +221,10 @@ class Recorder:
             for sink in self._sinks:
                 sink.flush()
 
+    def give_up(self) -> None:
+        """Write no more: what was flushed stays readable."""
+        self._sinks = []
+
     def close(self, now_ns: int) -> None:
         """Drain once more and end the log."""
         self.step(now_ns)

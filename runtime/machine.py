@@ -49,7 +49,12 @@ class LinuxMachine:
         return 1e6
 
     def _disk_mb(self) -> float:
-        return shutil.disk_usage(self._logs).free / 1e6
+        for folder in (self._logs, *self._logs.parents):  # somebody may have cleared it away
+            try:
+                return shutil.disk_usage(folder).free / 1e6
+            except OSError:
+                continue
+        return 0.0
 
     def _temperature_c(self) -> float | None:
         zones = (self._root / "sys/class/thermal").glob("thermal_zone*/temp")

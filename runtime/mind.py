@@ -44,8 +44,8 @@ class PlannerLink(Protocol):
     def refuse(self, proposal: Proposal, reason: str) -> None:
         """Tell the planner why its proposal is not executed."""
 
-    def withdraw(self) -> None:
-        """The operator has chosen: what the planner still answers is void."""
+    def withdraw(self) -> bool:
+        """What the planner still answers is void; whether an answer was awaited."""
 
     def close(self) -> None:
         """Leave."""
@@ -97,7 +97,9 @@ class Mind:
         self._people = channels.reader("people")
         self._surprise = channels.reader("surprise")
         self._skill_changes = 0
+        self._ended = (0, 0)  # stops and disengages that were heard
         self.skill = config.skill
+        self._restarted = int(self._intent.record["t_ns"]) > 0  # another mind has died in this run
         self.runner = PlanRunner(config.skills)
         self.odometry = Odometry(config.wheels)
         self._sight = Sight(config.hues)
@@ -119,14 +121,33 @@ class Mind:
         if self._watch is not None:
             self._watch.step(now_ns)
         self._check_machine(now_ns)
+        if self._restarted:
+            self._restarted = False
+            self._take_over(now_ns)
         self._hear_operator(now_ns)
         self._hear_planner(now_ns)
-        planned = self.runner.skill(now_ns)
+        planned = self.runner.skill(now_ns, int(self._status.record["mode"]) == Mode.ACTIVE)
         finished = self.runner.finished()
         if finished:
             self._events.note(now_ns, Event.PLAN_DONE, text=finished)
             self.skill = "idle"
         self._publish(now_ns, self._seeking(now_ns, planned or self.skill))
+
+    def _take_over(self, now_ns: int) -> None:
+        """Go on with the operator's choice, or the run's: nothing that went by what the dead mind knew.
+
+        That is a plan, and a place that was carried along by odometry.
+        """
+        r = self._operator.record
+        self._ended = int(r["stops"]), int(r["disengages"])
+        self._skill_changes = int(r["skill_changes"])
+        if self._skill_changes:
+            self.skill = _named(int(r["skill"]))
+        stood = int(self._intent.record["skill"]) == SKILLS["idle"].index
+        planned = self.planner is not None and self.planner.withdraw()
+        if stood or planned or SKILLS[self.skill].requires or self.skill not in self.config.skills:
+            self.skill = "idle"
+        self._events.note(now_ns, Event.SKILL_CHANGED, text=self.skill)
 
     def close(self) -> None:
         """Leave the planner."""
@@ -166,7 +187,8 @@ class Mind:
             self._events.note(now_ns, Event.SOMEBODY, text=self._whom.name)
         self._meant = self._whom.name
         nobody = moving and self._chooses(skill) and not self._whom.name
-        lost = (self._sight.lost or nobody) and SEARCH in self.config.skills
+        keeps = SKILLS[skill].distance_m is not None  # who only looks at somebody waits for them
+        lost = ((self._sight.lost and keeps) or nobody) and SEARCH in self.config.skills
         self._events.keep(now_ns, Event.OUT_OF_SIGHT, lost)
         return SEARCH if lost else skill
 
@@ -208,17 +230,29 @@ class Mind:
 
     def _hear_operator(self, now_ns: int) -> None:
         r = self._operator.record
+        ended = int(r["stops"]), int(r["disengages"])
+        by_hand = int(self._status.record["mode"]) == Mode.TELEOP
+        if ended != self._ended or (by_hand and self.runner.running):
+            self._ended = ended
+            if self._end_plan("idle" if self.runner.running else self.skill):
+                text = "driven by hand" if by_hand else "it was stopped"
+                self._events.note(now_ns, Event.PLAN_ENDED, text=text)
         changes = int(r["skill_changes"])
         if changes == self._skill_changes:
             return
         self._skill_changes = changes
-        wanted = [s.name for s in SKILLS.values() if s.index == int(r["skill"])]
-        if wanted and wanted[0] in self.config.skills:
-            self.skill = wanted[0]
-            self.runner.drop()
-            if self.planner is not None:
-                self.planner.withdraw()
+        wanted = _named(int(r["skill"]))
+        if wanted in self.config.skills:
+            self._end_plan(wanted)
             self._events.note(now_ns, Event.SKILL_CHANGED, text=self.skill)
+
+    def _end_plan(self, skill: str) -> bool:
+        """The operator's word: this skill, and no plan, not even one still being made; whether one was."""
+        self.skill = skill
+        was = self.runner.running
+        self.runner.drop()
+        awaited = self.planner is not None and self.planner.withdraw()
+        return was or awaited
 
     def _hear_planner(self, now_ns: int) -> None:
         if self.planner is None:
@@ -249,3 +283,8 @@ class Mind:
         self.runner.start(proposal, now_ns)
         names = " ".join(step.skill for step in proposal.steps)
         self._events.note(now_ns, Event.PLAN_STARTED, len(proposal.steps), text=names)
+
+
+def _named(index: int) -> str:
+    """The skill of an index that came over a channel; empty where there is none."""
+    return next((s.name for s in SKILLS.values() if s.index == index), "")

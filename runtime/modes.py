@@ -24,6 +24,7 @@ class Signal(Enum):
     STOP = "stop"
     HOLD = "hold"
     REFUSED = "refused"  # an engage condition is not met
+    NOT_BY_HAND = "not by hand"  # one of those is not met that driving by hand needs, too
     BOOTED = "booted"
     ENGAGE = "engage"
     DISENGAGE = "disengage"
@@ -53,17 +54,19 @@ def next_mode(mode: Mode, signals: frozenset[Signal]) -> Mode:
 
 def _next_running(mode: Mode, signals: frozenset[Signal]) -> Mode:
     """Idle, active, teleop and hold among each other."""
-    may_move = Signal.REFUSED not in signals and Signal.HOLD not in signals
-    # A hand on the stick may drive on while a condition wavers, but nothing resumes by itself after.
-    if Signal.DRIVE in signals and Signal.HOLD not in signals:
-        if may_move or mode is Mode.TELEOP:
-            return Mode.TELEOP
+    held = Signal.HOLD in signals
+    # A hand on the stick takes the robot from the policy, whether it may drive or not. It may drive on
+    # while a condition wavers, but nothing resumes by itself after.
+    if Signal.DRIVE in signals:
+        by_hand = mode is Mode.TELEOP or Signal.NOT_BY_HAND not in signals
+        return Mode.TELEOP if by_hand and not held else Mode.IDLE
     if mode is Mode.TELEOP:
         return Mode.IDLE
+    may_move = Signal.REFUSED not in signals and not held
     if mode is Mode.ACTIVE:
-        return Mode.HOLD if Signal.HOLD in signals else mode
+        return Mode.HOLD if held else mode
     if mode is Mode.HOLD:
-        return mode if Signal.HOLD in signals else Mode.ACTIVE
+        return mode if held else Mode.ACTIVE
     if Signal.ENGAGE in signals and may_move:
         return Mode.ACTIVE
     return mode

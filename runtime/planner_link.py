@@ -73,9 +73,11 @@ class ZmqPlannerLink:
         """Tell the planner why its proposal is not executed."""
         self._send(Refused(id=proposal.id, reason=reason[:500]))
 
-    def withdraw(self) -> None:
-        """The operator has chosen: the goal is asked no more, and an answer to it is dropped."""
+    def withdraw(self) -> bool:
+        """The goal is asked no more, and an answer to it is dropped; whether one was still awaited."""
+        awaited = bool(self._goal) and not self._answered
         self._answered = True
+        return awaited
 
     def close(self) -> None:
         """Leave."""

@@ -124,6 +124,7 @@ class PlanRunner:
         self._plan: Proposal | None = None
         self._step = 0
         self._step_end_ns = 0
+        self._asked_ns = 0
         self._finished = ""
 
     @property
@@ -149,14 +150,21 @@ class PlanRunner:
     def start(self, proposal: Proposal, now_ns: int) -> None:
         """Begin a checked proposal; a running plan is replaced."""
         self._plan = proposal
-        self._step = 0
+        self._step, self._asked_ns = 0, now_ns
         self._step_end_ns = now_ns + round(proposal.steps[0].duration_s * 1e9)
 
-    def skill(self, now_ns: int) -> str | None:
-        """The skill of the present step, or None when no plan runs."""
+    def skill(self, now_ns: int, goes_on: bool = True) -> str | None:
+        """The skill of the present step, or None when no plan runs.
+
+        Its time passes only while the robot `goes_on`: one that waits to be engaged, or pauses, has all
+        of its plan before it.
+        """
         plan = self._plan
         if plan is None:
             return None
+        if not goes_on:
+            self._step_end_ns += now_ns - self._asked_ns
+        self._asked_ns = now_ns
         while now_ns >= self._step_end_ns:
             self._step += 1
             if self._step >= len(plan.steps):

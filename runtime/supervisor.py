@@ -26,6 +26,8 @@ REST_NS = 500_000_000  # every death brings the wheels to rest, also where the r
 START_NS = (
     60_000_000_000  # to the first heartbeat; loading a bundle on a busy machine takes seconds
 )
+# What a run goes on without, as a child tells it.
+WITHOUT = {"foresight": Event.FORESIGHT_OFF, "recording": Event.RECORDING_OFF}
 MAX_RESTARTS = 3
 RESTART_WINDOW_NS = 60_000_000_000
 
@@ -95,6 +97,8 @@ class Supervisor:
             self.said.append((name, kind, text))
             if kind == "degraded":
                 self._events.keep(t, Event.BACKEND_FALLBACK, True, text=text)
+            elif kind in WITHOUT:
+                self._events.note(t, WITHOUT[kind], text=text)
 
     def _check_hearts(self, t: int) -> None:
         for name, reader in self._alive.items():

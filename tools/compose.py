@@ -134,8 +134,10 @@ class Setup:
 
     @property
     def has_body(self) -> bool:
-        """False where the camera is a recording: motors stay disarmed."""
-        return not Path(self.settings.camera).is_file()
+        """False where the camera is a recording, a file or a pipeline from one: motors stay disarmed."""
+        camera = self.settings.camera
+        played = "!" in camera and any(s in camera for s in ("filesrc", "file:", "multifilesrc"))
+        return not (played or Path(camera).is_file())
 
     @property
     def needs_operator(self) -> bool:

@@ -41,8 +41,11 @@ WORDS = {
 # no "m": in "approach to 2 m" it is a way
 UNITS = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "min": 60.0, "minute": 60.0, "minutes": 60.0}  # fmt: skip
 CLAUSE = re.compile(r"\s*(?:,|;|\band then\b|\bthen\b|\band\b)\s*")
-TIME = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
-DENIED = re.compile(r"\b(?:not|no|never|nobody|without|avoid|away)\b|\b\w*n['\u2019]t\b")
+TIME = re.compile(r"(-?\d+(?:\.\d+)?)\s*([a-z]*)")
+SPELT = re.compile(r"\b(?:sec(?:ond)?s?|min(?:ute)?s?|hours?|half)\b")
+DENIED = re.compile(
+    r"\b(?:not|cannot|no|never|neither|nor|nobody|without|avoid|away)\b|\b(?:do|does|ca|wo|should|must|is)nt\b|\b\w*n['\u2019]t\b"
+)
 
 
 class PlanError(RuntimeFault):
@@ -65,12 +68,17 @@ def plan_goal(goal: str, skills: tuple[str, ...]) -> tuple[PlannedStep, ...]:
             )
         clause = clause.replace("look for", "search for").replace("come near", "approach")
         named = [WORDS[w] for w in re.findall(r"[a-z_]+", clause) if w in WORDS]
+        if len(set(named)) > 1:
+            raise PlanError(
+                f"'{clause}' names {' and '.join(dict.fromkeys(named))}: put 'then' between two things to do"
+            )
         if not named or named[0] not in skills:
             raise PlanError(
                 f"no skill in '{clause}': use {', '.join(skills)}, as in 'follow for 20 s, then wait 5 s'"
             )
         times = TIME.findall(clause)
         strange = [f"{n} {u}".strip() for n, u in times if u not in UNITS]
+        strange += SPELT.findall(TIME.sub("", clause))
         if strange:
             raise PlanError(
                 f"'{strange[0]}' in '{clause}' is no time: give seconds or minutes, as in '5 s' or '2 min'"

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import select
 import socket
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.backend import Budget, Chosen
 from runtime.channels import Channels
 from runtime.clock import now_ns, now_us, sleep_until, wall_ns
+from runtime.errors import RuntimeFault
 from runtime.foresight import BUDGET_US
 from runtime.process import Heartbeat, Parent, StopFlag, quiet_memory, run_periodic
 from tools.compose import (
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from runtime.camera import Camera
     from runtime.controller import Controller
     from runtime.foresight import Foresight
+    from runtime.log import Recorder
 
 FALLBACK_NS = 12_000_000  # a control period and a bit: the tick comes without the sensor batch too
 PARK_NS = 300_000_000
@@ -155,7 +159,7 @@ def affordable_foresight(setup: Setup, world: World, parent: Parent) -> Foresigh
     if took_us <= BUDGET_US:
         return found
     parent.hear(
-        "degraded",
+        "foresight",
         f"foresight is off: {setup.settings.foresight} variations take {took_us / 1e3:.0f} ms of each "
         f"50 ms frame here, and {BUDGET_US / 1e3:.0f} may be used; "
         + (f"give --foresight {most} or less" if most else "this machine is too slow for any"),
@@ -218,12 +222,22 @@ def recorder(setup: Setup, channels: Channels, log: Path, stop: StopFlag, parent
     rows = [row for row in setup.table.values() if row.log_every]
     sink = McapSink(path, rows, setup.metadata())
     loop = Recorder(channels, [sink])
+
     try:
-        run_periodic(loop.step, 10, Heartbeat(channels, "recorder"), stop)
+        run_periodic(partial(record, loop.step, loop, parent), 10, Heartbeat(channels, "recorder"), stop)  # fmt: skip
     finally:
-        loop.close(now_ns())
+        record(loop.close, loop, parent, now_ns())
         if loop.missed and part == 1:
             parent.hear("missed", str(loop.missed))
+
+
+def record(step: Callable[[int], None], loop: Recorder, parent: Parent, t_ns: int) -> None:
+    """One step of the recorder; a full disk is told once, and no reason to stop the robot."""
+    try:
+        step(t_ns)
+    except RuntimeFault as error:
+        loop.give_up()
+        parent.hear("recording", f"the run goes on without recording: {error}")
 
 
 def twin(

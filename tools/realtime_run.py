@@ -21,7 +21,7 @@ from runtime.log import Arrays
 from runtime.modes import MOVING, Mode
 from runtime.process import ERROR, Child, Parent, StopFlag, set_priority, spawn
 from runtime.sharing import ChannelServer, create_memory, open_channels
-from runtime.supervisor import OnDeath, ProcessRow, Supervisor
+from runtime.supervisor import WITHOUT, OnDeath, ProcessRow, Supervisor
 from tools import processes
 from tools.compose import Setup
 from tools.emulated_board import EmulatedBoard
@@ -156,7 +156,8 @@ class RealtimeRun:
     def _facts(self) -> RunFacts:
         """What the log does not say."""
         said = self.supervisor.said
-        degraded = list(dict.fromkeys(text for _, kind, text in said if kind == "degraded"))
+        told = {"degraded", *WITHOUT}
+        degraded = list(dict.fromkeys(text for _, kind, text in said if kind in told))
         if not self.fifo and not self.setup.is_twin:
             degraded.append(NO_FIFO)
         return RunFacts(

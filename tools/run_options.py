@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import ConfigError
+from runtime.planner_wire import check_address
 from runtime.skills import SKILLS
 from tools.compose import DEFAULT_BUNDLE, ROBOT_BACKENDS, TWIN_BACKENDS, RunSettings
 from tools.config import load_robot
@@ -69,10 +70,8 @@ def _check_values(args: argparse.Namespace) -> None:
         )
     if not 0 <= args.page_port <= 65535:
         raise ConfigError(f"--page-port {args.page_port} is no port; give 1 to 65535")
-    if args.planner and not args.planner.startswith(("tcp://", "ipc://")):
-        raise ConfigError(
-            f"--planner {args.planner} is no address; give one as tcp://127.0.0.1:5560"
-        )
+    if args.planner:
+        check_address(args.planner)
     if args.goal and not args.planner:
         raise ConfigError(
             "--goal is what a planner is asked for; give --planner tcp://127.0.0.1:5560 too"

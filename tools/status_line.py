@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import sys
 
 from runtime.channels import Channels
@@ -34,6 +35,8 @@ class StatusLine:
         self._next_ns = t + (REFRESH_NS if self._tty else LINE_NS)
         for reader in self._readers:
             reader.latest()
+        if self._tty and not select.select([], [sys.stderr], [], 0)[1]:
+            return  # a terminal that was paused (Ctrl-S) must not pause who watches over the run
         text = " | ".join(self._parts(t, started_ns))
         begin, end = ("\r\x1b[2K", "") if self._tty else ("", "\n")
         print(f"{begin}{text}", end=end, file=sys.stderr, flush=True)

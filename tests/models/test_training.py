@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="training needs torch: `make train` 
 pytest.importorskip("onnx", reason="export needs onnx: `make train` installs it")
 
 from models import policy_training  # noqa: E402
-from models.backend import select  # noqa: E402
+from models.backend import golden_error, select  # noqa: E402
 from models.backends import loaders  # noqa: E402
 from models.bundle import load_bundle  # noqa: E402
 from models.errors import ModelError  # noqa: E402
@@ -404,4 +404,10 @@ def test_an_exported_bundle_loads_and_meets_its_golden_vectors(episodes, tmp_pat
     for graph in GRAPHS:
         chosen = select(bundle, graph, ["ort-cpu"], loaders(Path("nowhere")))
         assert chosen.worst_error <= bundle.manifest.graphs[graph].tolerance["fp32"]
+        if graph in ("observe", "imagine"):
+            deaf = {
+                **bundle.golden(),
+                f"{graph}.in.noise": bundle.golden()[f"{graph}.in.noise"] * 0,
+            }
+            assert golden_error(chosen.session, deaf, graph) > 0.1, "the noise it is given counts"
         chosen.session.close()

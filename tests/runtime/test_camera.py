@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from runtime import camera
@@ -37,3 +38,41 @@ def test_a_device_is_asked_for_the_loops_frame_rate(monkeypatch, fps: int, asked
     monkeypatch.setattr(camera, "import_cv2", lambda: cv2)
     DeviceCamera("0", fps)
     assert told == asked
+
+
+def test_a_device_that_was_unplugged_is_opened_anew(monkeypatch) -> None:
+    opened: list[int] = []
+    plugged = True
+
+    class Device:
+        def __init__(self, _source, _api) -> None:
+            opened.append(len(opened))
+            self.works = plugged
+
+        def isOpened(self) -> bool:
+            return self.works
+
+        def read(self):
+            return (
+                (True, np.zeros((2, 2, 3), np.uint8)) if self.works and plugged else (False, None)
+            )
+
+        def set(self, _what, _value) -> None: ...
+        def release(self) -> None:
+            self.works = False
+
+        def get(self, _what) -> float:
+            return 0.0
+
+    cv2 = SimpleNamespace(
+        VideoCapture=Device, CAP_GSTREAMER=0, CAP_ANY=1, CAP_PROP_BUFFERSIZE=0, CAP_PROP_FPS=1,
+        CAP_PROP_FRAME_WIDTH=2, CAP_PROP_FRAME_HEIGHT=3, CAP_PROP_POS_MSEC=4,
+    )  # fmt: skip
+    monkeypatch.setattr(camera, "import_cv2", lambda: cv2)
+    device = DeviceCamera("0")
+    assert device.read(NOW) is not None
+    plugged = False
+    assert all(device.read(NOW + k * 50_000_000) is None for k in range(100))
+    assert 4 <= len(opened) - 1 <= 5, "once a second"
+    plugged = True
+    assert any(device.read(NOW + k * 50_000_000) is not None for k in range(100, 125))

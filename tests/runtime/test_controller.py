@@ -92,6 +92,35 @@ def test_hold_to_drive_and_presence_expire(parts) -> None:
     assert not is_driven(inputs, S + DRIVE_EXPIRY_NS) and not is_watched(inputs, 4 * S)
 
 
+@pytest.mark.parametrize("ended", [Mode.STOPPED, Mode.FAULT])
+def test_a_stick_held_through_a_stop_moves_nothing_when_it_is_rearmed(parts, ended) -> None:
+    *_, hear = parts
+    held = {"hold": 1, "present": 1, "drive_t_ns": S}
+    assert Signal.DRIVE in hear(Mode.TELEOP, **held)
+    assert Signal.DRIVE not in hear(ended, **held)
+    assert Signal.DRIVE not in hear(Mode.IDLE, **held), "nothing moves because somebody re-arms"
+    assert Signal.DRIVE not in hear(Mode.IDLE, hold=0)
+    assert Signal.DRIVE in hear(Mode.IDLE, hold=1), "taken in hand anew"
+
+
+def test_a_stick_taken_while_stopped_moves_nothing_either(parts) -> None:
+    *_, hear = parts
+    assert hear(Mode.STOPPED) == set()
+    held = {"hold": 1, "present": 1, "drive_t_ns": S}
+    assert Signal.DRIVE not in hear(Mode.STOPPED, **held)
+    assert Signal.DRIVE not in hear(Mode.IDLE, **held)
+
+
+@pytest.mark.parametrize("gesture", ["stops", "disengages"])
+def test_the_twin_that_was_stopped_does_not_engage_itself(parts, channels, gesture: str) -> None:
+    _, _, _, _, hear = parts
+    intent = channels.writer("intent", "mind")
+    intent.record["engage"] = 1
+    intent.publish(S)
+    hear(Mode.BOOT, **{gesture: 1})
+    assert Signal.ENGAGE not in hear(Mode.IDLE)
+
+
 def test_the_twin_engages_itself_once(parts, channels) -> None:
     _, _, _, gestures, hear = parts
     intent = channels.writer("intent", "mind")

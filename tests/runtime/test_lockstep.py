@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from runtime.conditions import Condition
 from runtime.events import Event
 from runtime.lockstep import START_NS
 from runtime.modes import Mode
@@ -254,6 +255,45 @@ def test_where_somebody_has_to_watch_a_long_hold_does_not_go_on_by_itself(
         assert events[1][1] - held_ms == pytest.approx(5_000, abs=50)
         assert events[2][1] >= 9_500, "only when somebody asks"
         assert modes(records)[-4:] == [Mode.ACTIVE, Mode.HOLD, Mode.IDLE, Mode.ACTIVE]
+
+
+def test_numbers_that_stay_none_hold_it_and_do_not_flap() -> None:
+    run = make(policy=Never())
+    records = run.run(8.0).records
+    raised = [t for e, t in told(records, "controller") if e is Event.BAD_NUMBERS]
+    assert len(raised) == 4, "after pauses of one, two and four seconds"
+    assert raised[1] - raised[0] >= 1_000 and raised[2] - raised[1] >= 2_000
+    held = records["status"]["mode"] == Mode.HOLD
+    assert held[len(held) // 4 :].mean() > 0.95
+    assert np.abs(records["truth"]["wheel_rad_s"]).max() < 0.1
+
+
+class Never:
+    """A policy that never gives a number."""
+
+    def act(self, *_seen) -> np.ndarray:
+        return np.full(4, np.nan, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("lacking", "mode"),
+    [(Condition.SURPRISE, Mode.TELEOP), (Condition.DISK, Mode.TELEOP), (Condition.CALIBRATED, Mode.IDLE)],
+)  # fmt: skip
+def test_a_hand_on_the_stick_takes_over_whatever_is_missing(lacking, mode: Mode) -> None:
+    """What the model says of the world is no reason to let the policy drive on under a hand."""
+    run = make()
+    checks = run.controller._checks
+    whole = checks._check_conditions
+    checks._check_conditions = lambda now_ns: (  # type: ignore[method-assign]
+        whole(now_ns) & ~lacking if now_ns > START_NS + 2_000 * MS else whole(now_ns)
+    )
+    for k in range(20):
+        press(run, START_NS + (3_000 + 50 * k) * MS, hold=1, forward=-0.5, drive_seq=k + 1)
+    records = run.run(3.9).records
+    t_ms = (records["status"]["t_ns"] - START_NS) // MS
+    seen = records["status"]["mode"]
+    assert (seen[(t_ms > 2_200) & (t_ms < 2_900)] == Mode.ACTIVE).all(), "it alone ends nothing"
+    assert (seen[(t_ms > 3_200) & (t_ms < 3_900)] == mode).all()
 
 
 def test_a_belief_that_is_no_number_is_forgotten_and_nothing_is_imagined_from_it() -> None:

@@ -2,6 +2,8 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,11 +11,35 @@ import pytest
 pytest.importorskip("foxglove", reason="foxglove-sdk is not installed")
 
 from runtime.channels import Channels
+from runtime.errors import RuntimeFault
 from runtime.log import McapSink, MemorySink, Recorder, read_log
 from tools.companion import main
+from tools.processes import record
 from tools.run_log import parts, read_parts
 
 S = 1_000_000_000
+
+
+class Full:
+    """A sink whose disk is full."""
+
+    def write(self, row, record) -> None: ...
+
+    def flush(self) -> None:
+        raise RuntimeFault("no room is left")
+
+    close = flush
+
+
+def test_a_full_disk_is_told_once_and_ends_the_recording_alone(channels: Channels) -> None:
+    told: list[tuple[str, str]] = []
+    parent: Any = SimpleNamespace(hear=lambda kind, text: told.append((kind, text)))
+    kept = MemorySink()
+    recorder = Recorder(channels, [Full(), kept])
+    for k in range(12):
+        record(recorder.step, recorder, parent, S + k)
+    record(recorder.close, recorder, parent, 2 * S)
+    assert told == [("recording", "the run goes on without recording: no room is left")]
 
 
 def fill(channels: Channels, path: Path, steps: int = 20, first: int = 0) -> Recorder:

@@ -27,6 +27,11 @@ def test_available_memory_is_read_not_free_memory(tmp_path: Path) -> None:
     assert state.disk_mb > 0
 
 
+def test_a_folder_that_was_cleared_away_has_the_room_of_its_disk(tmp_path: Path) -> None:
+    gone = LinuxMachine(tmp_path / "runs" / "gone", tree(tmp_path)).read(0)
+    assert gone.disk_mb == pytest.approx(LinuxMachine(tmp_path, tmp_path).read(0).disk_mb, rel=0.1)
+
+
 def test_an_absent_sensor_is_none_never_zero(tmp_path: Path) -> None:
     assert LinuxMachine(tmp_path, tree(tmp_path)).read(0).temperature_c is None
 

@@ -16,7 +16,8 @@ from runtime.conditions import Condition
 from runtime.events import Event
 from runtime.goal import MASK, VALUES
 from runtime.lockstep import START_NS
-from runtime.mind import INTENT_LIFE_NS, RECOVERED_V
+from runtime.mind import INTENT_LIFE_NS, RECOVERED_V, Mind
+from runtime.modes import Mode
 from runtime.planner_link import ZmqPlannerLink
 from runtime.planner_wire import PlannedStep, Proposed, open_socket
 from runtime.skills import SKILLS
@@ -195,6 +196,7 @@ class Planned:
         self.planner = Planner(self.router)
         self.planner_said: list[str] = []
         self.rig = Rig(replace(CONFIG, skill=skill), ZmqPlannerLink(address, goal, START_NS))
+        self.mode(Mode.ACTIVE)
 
     def step(self, serve: bool = True, ms: int = 100) -> None:
         if serve:
@@ -202,6 +204,11 @@ class Planned:
                 self.planner_said += self.planner.step(self.rig.now_ns, 1)
             time.sleep(0.001)
         self.rig.step(ms)
+
+    def mode(self, mode: Mode) -> None:
+        self.rig.status.record["mode"] = mode
+        self.rig.status.publish(self.rig.now_ns)
+        self.rig.clockwork.run(self.rig.now_ns)
 
     def until(self, event: Event, serve: bool = True) -> None:
         end = time.monotonic() + 5
@@ -311,6 +318,79 @@ def test_the_operator_wins_over_a_plan(planned: Planned) -> None:
     choose(planned.rig, "idle")
     assert planned.skills(5.0) == ["idle"]
     assert not planned.rig.mind.runner.running
+
+
+def test_a_plan_waits_for_the_robot_to_be_engaged(planned: Planned) -> None:
+    planned.mode(Mode.IDLE)
+    planned.until(Event.PLAN_STARTED)
+    assert planned.skills(30.0) == ["follow"]
+    planned.mode(Mode.ACTIVE)
+    assert planned.skills(9.5) == ["follow", "idle", "follow", "idle"]
+
+
+@pytest.mark.parametrize("gesture", ["stops", "disengages", "by hand"])
+def test_stop_disengage_and_a_hand_on_the_stick_end_a_plan(planned: Planned, gesture: str) -> None:
+    """Else the rest of it would go on whenever somebody engages again."""
+    planned.until(Event.PLAN_STARTED)
+    planned.skills(0.5)
+    if gesture == "by hand":
+        planned.mode(Mode.TELEOP)
+    else:
+        planned.rig.operator.record[gesture] += 1
+        planned.rig.operator.publish(planned.rig.now_ns)
+        planned.rig.clockwork.run(planned.rig.now_ns)
+    planned.step()
+    planned.mode(Mode.ACTIVE)
+    assert planned.skills(5.0) == ["idle"] and Event.PLAN_ENDED in planned.rig.said
+    assert not planned.rig.mind.runner.running
+
+
+def test_a_stop_before_the_plan_is_made_ends_it_too() -> None:
+    it = Planned("follow for 4 s", skill="look_at")
+    it.until(Event.PLANNER_BACK, serve=True)
+    it.rig.operator.record["stops"] += 1
+    it.rig.operator.publish(it.rig.now_ns)
+    it.rig.clockwork.run(it.rig.now_ns)
+    it.step(serve=False)
+    assert it.skills(5.0) == ["look_at"] and Event.PLAN_STARTED not in it.rig.said
+    it.close()
+
+
+@pytest.mark.parametrize(
+    ("config", "chosen", "last", "goes_on_with"),
+    [
+        ("follow", None, "follow", "follow"),
+        ("follow", None, "search", "follow"),
+        ("follow", None, "idle", "idle"),
+        ("follow", "look_at", "look_at", "look_at"),
+        ("go_to", None, "go_to", "idle"),
+        ("follow", "go_to", "go_to", "idle"),
+    ],
+)
+def test_a_mind_that_died_goes_on_with_what_needs_none_of_its_memory(
+    config: str, chosen: str | None, last: str, goes_on_with: str
+) -> None:
+    rig = Rig(replace(CONFIG, skill=config))
+    if chosen:
+        choose(rig, chosen)
+    rig.step()
+    rig.mind._intent.record["skill"] = SKILLS[last].index
+    rig.mind._intent.publish(rig.now_ns)
+    rig.clockwork.run(rig.now_ns)
+    rig.mind = Mind(rig.channels, replace(CONFIG, skill=config), rig.machine)
+    rig.step()
+    assert rig.skill == goes_on_with and rig.mind.skill == goes_on_with
+
+
+def test_a_mind_that_died_does_not_make_its_plan_again(planned: Planned) -> None:
+    planned.until(Event.PLAN_STARTED)
+    planned.skills(0.5)
+    link = ZmqPlannerLink("tcp://127.0.0.1:9", "follow for 4 s", planned.rig.now_ns)
+    again = Mind(planned.rig.channels, replace(CONFIG, skill="follow"), planned.rig.machine, link)
+    planned.rig.mind.close()
+    planned.rig.mind = again
+    planned.rig.step()
+    assert planned.rig.skill == "idle" and not link.withdraw()
 
 
 def test_the_operator_wins_over_a_plan_that_is_still_being_made(planned: Planned) -> None:

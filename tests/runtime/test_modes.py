@@ -31,10 +31,16 @@ def test_rules_that_hold_for_every_set_of_signals(mode: Mode) -> None:
         if Signal.HOLD in signals:
             assert new not in MOVING
         if new in MOVING and mode not in (*MOVING, Mode.HOLD):
-            assert Signal.REFUSED not in signals, "a missing condition refuses engaging"
+            lacking = Signal.NOT_BY_HAND if new is Mode.TELEOP else Signal.REFUSED
+            assert lacking not in signals, "a missing condition refuses engaging"
             assert signals & {Signal.ENGAGE, Signal.DRIVE}, "nothing moves without a gesture"
         if new is Mode.TELEOP:
             assert Signal.DRIVE in signals, "hold-to-drive ends with the hold"
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_a_hand_on_the_stick_takes_the_robot_from_the_policy(mode: Mode) -> None:
+    assert all(next_mode(mode, s) is not Mode.ACTIVE for s in ALL_SETS if Signal.DRIVE in s)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +55,15 @@ def test_rules_that_hold_for_every_set_of_signals(mode: Mode) -> None:
         (Mode.ACTIVE, {Signal.REFUSED}, Mode.ACTIVE),
         (Mode.ACTIVE, {Signal.DISENGAGE}, Mode.IDLE),
         (Mode.ACTIVE, {Signal.DRIVE}, Mode.TELEOP),
+        (Mode.ACTIVE, {Signal.DRIVE, Signal.REFUSED}, Mode.TELEOP),
+        (Mode.ACTIVE, {Signal.DRIVE, Signal.REFUSED, Signal.NOT_BY_HAND}, Mode.IDLE),
+        (Mode.ACTIVE, {Signal.DRIVE, Signal.HOLD}, Mode.IDLE),
+        (Mode.HOLD, {Signal.DRIVE, Signal.HOLD}, Mode.IDLE),
+        (Mode.HOLD, {Signal.DRIVE}, Mode.TELEOP),
+        (Mode.IDLE, {Signal.DRIVE, Signal.REFUSED}, Mode.TELEOP),
+        (Mode.IDLE, {Signal.DRIVE, Signal.NOT_BY_HAND}, Mode.IDLE),
+        (Mode.IDLE, {Signal.DRIVE, Signal.NOT_BY_HAND, Signal.ENGAGE}, Mode.IDLE),
+        (Mode.TELEOP, {Signal.DRIVE, Signal.NOT_BY_HAND}, Mode.TELEOP),
         (Mode.HOLD, set(), Mode.ACTIVE),
         (Mode.HOLD, {Signal.HOLD}, Mode.HOLD),
         (Mode.TELEOP, set(), Mode.IDLE),

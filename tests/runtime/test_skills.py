@@ -101,6 +101,17 @@ def test_each_step_lasts_its_time_even_when_nobody_looks(after_s: float, skill, 
     assert runner.running == (skill is not None)
 
 
+def test_a_plans_time_passes_only_while_the_robot_goes_on() -> None:
+    runner = PlanRunner()
+    runner.start(PLAN, 0)
+    assert runner.skill(90 * S, goes_on=False) == "follow", "it waits to be engaged"
+    assert runner.skill(93 * S) == "follow"
+    assert runner.skill(193 * S, goes_on=False) == "follow", "a pause"
+    assert runner.skill(194 * S - 1) == "follow"
+    assert runner.skill(194 * S) == "idle"
+    assert runner.skill(199 * S) is None is not runner.finished()
+
+
 def test_the_end_is_told_once() -> None:
     runner = PlanRunner()
     runner.start(PLAN, 0)

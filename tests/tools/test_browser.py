@@ -4,6 +4,7 @@ Screenshots go to build/screenshots, to be looked at.
 """
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -40,6 +41,9 @@ pytestmark = [
 ]
 
 
+RUN: dict[str, int] = {}
+
+
 @pytest.fixture(scope="module")
 def url(tmp_path_factory) -> Iterator[str]:
     """A real run with its page; ended with Ctrl-C."""
@@ -49,6 +53,7 @@ def url(tmp_path_factory) -> Iterator[str]:
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     assert run.stdout is not None
+    RUN["pid"] = run.pid
     found = None
     while found is None:
         line = run.stdout.readline()
@@ -165,6 +170,52 @@ def test_3_arrow_keys_drive_while_held(page, url) -> None:
     assert driven > 1.0
     assert wheels(url) < 0.1
     wait_mode(page, "idle")
+
+
+@undisturbed
+def test_3b_a_key_held_through_a_stop_moves_nothing_when_it_is_rearmed(browser, page, url) -> None:
+    ready(page, url, "idle")
+    page.keyboard.down("ArrowUp")
+    wait_mode(page, "teleop", 5)
+    request = urllib.request.Request(f"{url}api/stop", method="POST")
+    urllib.request.urlopen(request, timeout=3).close()
+    wait_mode(page, "stopped", 3)
+    other = browser.new_page()
+    other.goto(url)
+    wait_mode(other, "stopped", 5)
+    rearm(other)
+    wait_mode(other, "idle", 5)
+    time.sleep(0.7)
+    assert state(url)["mode"] == "idle" and wheels(url) < 0.1
+    other.close()
+    page.keyboard.up("ArrowUp")
+    time.sleep(0.4)
+    page.keyboard.down("ArrowUp")
+    wait_mode(page, "teleop", 5)
+    page.keyboard.up("ArrowUp")
+    wait_mode(page, "idle", 5)
+
+
+@undisturbed
+def test_3c_a_silent_link_is_told_and_a_stop_goes_out_again(page, url) -> None:
+    """The page's server stands still for less than the supervisor allows: no socket closes."""
+    ready(page, url, "idle")
+    children = Path(f"/proc/{RUN['pid']}/task/{RUN['pid']}/children").read_text().split()
+    console = next(
+        int(p) for p in children if Path(f"/proc/{p}/comm").read_text() == "cmp-console\n"
+    )
+    os.kill(console, signal.SIGSTOP)
+    try:
+        wait_mode(page, "no connection", 2)
+        page.click("#stop")
+        page.wait_for_selector("#unconfirmed", state="visible", timeout=1500)
+        shoot(page, "unconfirmed")
+    finally:
+        os.kill(console, signal.SIGCONT)
+    wait_mode(page, "stopped", 10)
+    page.wait_for_selector("#unconfirmed", state="hidden", timeout=3000)
+    rearm(page)
+    wait_mode(page, "idle", 5)
 
 
 @undisturbed

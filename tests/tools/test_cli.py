@@ -98,6 +98,8 @@ def listed(out: str) -> list[str]:
         (["run", "--target", "robot", "--lockstep"], "leave out --target robot"),
         (["run", "--target", "robot", "--camera", "twin"], "needs a serial port and a real camera"),
         (["run", "--goal", "follow"], "give --planner"),
+        (["run", "--planner", "ipc:///tmp/planner"], "is not of the form tcp://"),
+        (["run", "--planner", "tcp://10.0.0.7:5560"], "is not on this machine"),
         (["run", "--camera", "/nowhere/film.mp4"], "no camera or video /nowhere/film.mp4"),
         (["bench", "nothing"], "no bench nothing: known are codec"),
         (["model", "evaluate", "--only", "odd"], "no part odd: known are follow"),

@@ -1,5 +1,6 @@
 """Foresight in the whole chain: asked while it drives, and its word reaches the wheels."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,31 @@ from runtime.foresight import Foresight
 from runtime.log import Arrays
 from runtime.modes import Mode
 from runtime.skills import SKILLS
+from runtime.supervisor import WITHOUT
+from tools import processes
 from tools.compose import RunSettings, load_policy, open_world, prepare
 from tools.lockstep_run import LockstepRun
+
+
+@pytest.mark.parametrize(
+    ("most", "says"), [(16, "give --foresight 16 or less"), (0, "too slow for any")]
+)
+def test_where_there_is_no_time_for_it_the_policy_drives_alone(
+    monkeypatch, most: int, says: str
+) -> None:
+    """A belief that came late would hold the robot; what is told slows nothing."""
+    told: list[tuple[str, str]] = []
+    parent: Any = SimpleNamespace(hear=lambda kind, text: told.append((kind, text)))
+    took_us = 20_000.0
+    found: Any = SimpleNamespace(fits=lambda _clock: (took_us, most))
+    monkeypatch.setattr(processes, "open_foresight", lambda _setup, _world: found)
+    setup, world = prepare(RunSettings(foresight=32)), None
+    assert processes.affordable_foresight(setup, world, parent) is found and not told  # type: ignore[arg-type]
+    took_us = 98_000.0
+    assert processes.affordable_foresight(setup, world, parent) is None  # type: ignore[arg-type]
+    ((kind, text),) = told
+    assert kind in WITHOUT and says in text and "32 variations take 98 ms" in text
+
 
 Asked = list[tuple[int, np.ndarray, float]]
 

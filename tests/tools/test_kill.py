@@ -31,7 +31,7 @@ class Stick:
     """Whoever drives: this test in the console's place, or a page's WebSocket."""
 
     def __init__(self, run, with_page: bool) -> None:
-        self.run, self.socket, self.seq = run, None, 0
+        self.run, self.socket, self.seq, self.seen = run, None, 0, 0
         if with_page:
             run.until(lambda: "http://" in run.out.read_text(), "page address")
             url = run.out.read_text().split("http://")[1].split("/")[0]
@@ -43,11 +43,14 @@ class Stick:
             self.run.drive()
             return
         self.seq += 1
-        message = {"type": "drive", "hold": True, "forward": 1.0, "turn": 0.0, "seq": self.seq}
+        wish = {"hold": True, "forward": 1.0, "turn": 0.0, "seq": self.seq, "seen": self.seen}
+        message = {"type": "drive", **wish}
         with contextlib.suppress(OSError, EOFError, TimeoutError, ConnectionClosed):
             self.socket.send(json.dumps(message))
             while True:
-                self.socket.recv(timeout=0.001)  # pictures and state
+                told = self.socket.recv(timeout=0.001)
+                if isinstance(told, str):  # else a picture
+                    self.seen = json.loads(told).get("t_ms", self.seen)
 
 
 def plant_of(pid: int) -> Plant:
@@ -148,6 +151,7 @@ def test_kill(victim: str, live, record_property) -> None:
 def drive_again(run, victim: str, page: bool) -> None:
     """After the restart the operator drives on, with a page that has come back where it was lost."""
     stick = Stick(run, page)
+    time.sleep(0.4)  # let go: a stick that was held all the while drives nothing
     end = time.monotonic() + 10
     while not (run.mode() is Mode.TELEOP and run.collect() > 2.0):
         assert time.monotonic() < end, f"it does not drive after {victim} came back"

@@ -375,3 +375,21 @@ def test_a_port_that_is_pulled_out_ends_it_with_a_sentence(say, words):
     timer.join()
     plant.close()
     assert code == 1 and err.count("\n") == 1 and "went away after" in err
+
+
+@pytest.mark.parametrize("fails", ["tcgetattr", "tcsetattr"])
+def test_a_plug_that_bounces_while_it_is_opened_is_tried_again(monkeypatch, fails: str) -> None:
+    """`termios.error` is no OSError: it went through the whole control loop."""
+    ours, theirs = pty.openpty()
+    transport = SerialTransport(os.ttyname(theirs))
+    with monkeypatch.context() as broken:
+        broken.setattr(termios, fails, raise_bounce)
+        assert transport.reopen() is False and transport.fileno() is None
+    assert transport.reopen() is True and transport.fileno() is not None
+    transport.close()
+    os.close(ours)
+    os.close(theirs)
+
+
+def raise_bounce(*_: object) -> None:
+    raise termios.error(5, "Input/output error")

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -147,3 +148,21 @@ def test_fifo_is_not_inherited(live) -> None:
         if policy & ~os.SCHED_RESET_ON_FORK == os.SCHED_FIFO
     }
     assert fifo == ({"controller", "perception", "firmware"} if try_fifo() else set())
+
+
+def test_a_robot_offers_no_skill_that_needs_a_place() -> None:
+    """Nobody gives it one: it would drive by a goal of zeros."""
+    twin = prepare(RunSettings())
+    robot = replace(twin, settings=replace(twin.settings, target="robot", camera="/dev/video7"))
+    assert "go_to" in twin.skills()
+    assert set(twin.skills()) - set(robot.skills()) == {"go_to"}
+
+
+@pytest.mark.parametrize(
+    ("camera", "has_body"),
+    [("twin", True), ("/dev/video7", True), ("v4l2src ! appsink", True), ("filesrc location=a.mp4 ! decodebin ! appsink", False),
+     ("uridecodebin uri=file:///a.mp4 ! appsink", False)],
+)  # fmt: skip
+def test_what_plays_a_recording_has_no_body(camera: str, has_body: bool) -> None:
+    setup = prepare(RunSettings())
+    assert replace(setup, settings=replace(setup.settings, camera=camera)).has_body is has_body

@@ -1,11 +1,13 @@
 """What operators ask for, turned into the operator channel: stop, re-arm, drive, skill.
 
 Gestures are counters, so that none is lost or doubled between two reads. A page that vanishes
-drives nothing: hold-to-drive expires here after 250 ms, and again in the controller.
+drives nothing: hold-to-drive expires here after 250 ms, and again in the controller. Neither does one
+whose messages come late: each wish to drive says which state of the robot was the newest seen.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from runtime.channels import Writer
@@ -16,6 +18,7 @@ PRESENCE_NS = 2_000_000_000
 REARM_HOLD_NS = 2_000_000_000
 REARM_GAP_NS = 500_000_000  # longest silence within one press
 LEASE_NS = 1_000_000_000
+LATE_MS = 500  # from a state's leaving to a drive message that has seen it: states go out at 10 Hz
 
 
 class Operator:
@@ -41,7 +44,7 @@ class Operator:
         record = self._writer.record
         if kind == "stop":
             self._count("stops")
-            self._release(client)
+            self._release(self._driver)
         elif kind == "rearm":
             return self._hear_rearm(client, bool(message.get("hold")), now_ns)
         elif kind == "engage":
@@ -96,21 +99,26 @@ class Operator:
         return ""
 
     def _hear_drive(self, client: int, message: dict[str, Any], now_ns: int) -> str:
+        """Raises ValueError, TypeError or ArithmeticError, with nothing changed, for what is no wish."""
+        seq, hold = int(message["seq"]), bool(message["hold"])
+        forward, turn, late_ms = 0.0, 0.0, 0
+        if hold:
+            forward, turn = (_share(message[name]) for name in ("forward", "turn"))
+            late_ms = now_ns // 1_000_000 - int(message["seen"])
         if client != self._driver and now_ns - self._driver_ns < LEASE_NS:
             return "somebody else is driving"
-        seq = int(message.get("seq", 0))
         if seq <= self._drive_seq.get(client, -1):
             return ""  # late or repeated: only what is newer counts
         self._drive_seq[client] = seq
         record = self._writer.record
-        if not message.get("hold"):
+        if not hold or late_ms > LATE_MS:
             self._release(client)
             self.publish(now_ns)
-            return ""
+            behind = f"this page is {late_ms / 1000:.1f} s behind the robot: it does not drive"
+            return behind if hold else ""
         self._driver, self._driver_ns = client, now_ns
         record["hold"] = 1
-        record["forward"] = max(-1.0, min(1.0, float(message.get("forward", 0.0))))
-        record["turn"] = max(-1.0, min(1.0, float(message.get("turn", 0.0))))
+        record["forward"], record["turn"] = forward, turn
         record["drive_seq"] += 1
         record["drive_t_ns"] = now_ns
         self.publish(now_ns)
@@ -121,3 +129,11 @@ class Operator:
             self._writer.record["hold"] = 0
             self._writer.record["forward"] = self._writer.record["turn"] = 0
             self._driver_ns = -LEASE_NS
+
+
+def _share(value: Any) -> float:
+    """A finite number, in -1 to 1."""
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value} is no speed")
+    return max(-1.0, min(1.0, number))

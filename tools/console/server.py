@@ -34,6 +34,7 @@ PAGE = Path(__file__).parent / "page"
 TICK_S = 0.05
 STATE_EVERY = 2  # ticks: 10 Hz
 MAX_MESSAGE = 4096
+SEND_S = 0.2  # a page that takes nothing for so long is let go: the others wait for it
 HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -55,6 +56,7 @@ class Console:
         self.clients: dict[int, WebSocket] = {}
         self.ready_for: dict[int, bool] = {}  # a page that has drawn the last picture
         self._numbers = itertools.count(1)
+        self._closing: set[asyncio.Task[None]] = set()
 
     def app(self) -> Starlette:
         """Routes."""
@@ -108,11 +110,18 @@ class Console:
             return "that message is too long"
         try:
             message = json.loads(text)
-            if message.get("type") == "drawn":
+            if message.get("type") == "drawn":  # a page that nobody looks at draws, too
                 self.ready_for[client] = True
-                message = {"type": "here"}
+                return ""
             return self.operator.hear(client, message, now_ns())
-        except (ValueError, TypeError, AttributeError):
+        except (
+            ValueError,
+            TypeError,
+            LookupError,
+            AttributeError,
+            ArithmeticError,
+            RecursionError,
+        ):
             return "that message cannot be read"
 
     async def tick(self, number: int) -> None:
@@ -125,13 +134,35 @@ class Console:
         text = ""
         if number % STATE_EVERY == 0:
             text = json.dumps({"type": "state", **self.view.state(now_ns(), len(self.clients))})
-        for client, ws in list(self.clients.items()):
-            with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-                if text:
-                    await ws.send_text(text)
-                if self.ready_for.get(client):
-                    self.ready_for[client] = False
-                    await ws.send_bytes(pixels)
+        await asyncio.gather(*(self._send(client, ws, text, pixels) for client, ws in list(self.clients.items())))  # fmt: skip
+
+    async def _send(self, client: int, ws: WebSocket, text: str, pixels: bytes) -> None:
+        async def both() -> None:
+            if text:
+                await ws.send_text(text)
+            if self.ready_for.get(client):
+                self.ready_for[client] = False
+                await ws.send_bytes(pixels)
+
+        try:
+            await asyncio.wait_for(both(), SEND_S)
+        except asyncio.TimeoutError:
+            self._let_go(client, ws)
+        except (RuntimeError, WebSocketDisconnect):
+            pass  # it has gone: `socket` takes leave of it
+
+    def _let_go(self, client: int, ws: WebSocket) -> None:
+        """It reads no more; where it does again, it finds the connection gone and opens another."""
+        self.clients.pop(client, None)
+        self.operator.leave(client, now_ns())
+        closing = asyncio.ensure_future(_close(ws))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+
+async def _close(ws: WebSocket) -> None:
+    with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+        await ws.close(1013)
 
 
 def _same_origin(headers: Any) -> bool:

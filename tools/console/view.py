@@ -59,6 +59,7 @@ class View:
         status, health = self._r["status"].record, self._r["health"].record
         skill = int(self._r["intent"].record["skill"])
         return {
+            "t_ms": now_ns // 1_000_000,  # a page that drives says which of them it has seen
             "target": self._setup.settings.target.upper(),
             "robot": self._setup.body.name,
             "bundle": f"{self._setup.bundle.manifest.name} {self._setup.bundle.manifest.version}",

@@ -1,5 +1,5 @@
 // @ts-check
-/** Hold-to-drive (arrow keys, touch pad) and the press-and-hold that re-arms. */
+/** Hold-to-drive (arrow keys, touch pad) and the press-and-hold that re-arms. `holdToDrive` gives what lets go. */
 
 const SEND_MS = 50;
 const REARM_MS = 2000;
@@ -31,7 +31,7 @@ export function holdToDrive(link, pad, knob) {
     if (pointer < 0 && keys.size === 0) return;
     const [f, t] = wish();
     driving = true;
-    link.send({ type: "drive", seq: ++seq, hold: true, forward: f, turn: t });
+    link.send({ type: "drive", seq: ++seq, hold: true, forward: f, turn: t, seen: link.seen });
   }, SEND_MS);
 
   const move = (/** @type {PointerEvent} */ event) => {
@@ -44,10 +44,16 @@ export function holdToDrive(link, pad, knob) {
   pad.addEventListener("pointerdown", (event) => { pointer = event.pointerId; pad.setPointerCapture(pointer); move(event); event.preventDefault(); });
   pad.addEventListener("pointermove", move);
   for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) pad.addEventListener(name, release);
-  addEventListener("keydown", (event) => { if (event.key in KEYS) { keys.add(event.key); show(); event.preventDefault(); } });
-  addEventListener("keyup", (event) => { if (event.key in KEYS) { keys.delete(event.key); if (!keys.size) release(); else show(); } });
+  addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || !(event.key in KEYS)) return;
+    event.preventDefault();
+    if (!event.repeat) { keys.add(event.key); show(); }  // a key that was let go by a stop repeats on
+  });
+  // with Cmd held some systems send no keyup of another key
+  addEventListener("keyup", (event) => { if (event.key === "Meta") release(); else if (event.key in KEYS) { keys.delete(event.key); if (!keys.size) release(); else show(); } });
   for (const name of ["blur", "pagehide"]) addEventListener(name, release);
   document.addEventListener("visibilitychange", () => { if (document.hidden) release(); });
+  return release;
 }
 
 /** @param {import("./link.js").Link} link @param {HTMLElement} button @param {HTMLElement} fill */

@@ -13,9 +13,21 @@ const canvas = (id) => /** @type {HTMLCanvasElement} */ (document.getElementById
 const chart = new SurpriseChart(canvas("surprise"));
 const link = new Link({ state, pictures: (b) => drawPictures(b, [canvas("seen"), canvas("expected")]), refused: (text) => { $("refused").textContent = text; }, connected });
 
+let asked = 0;  // when STOP was pressed that no state has confirmed yet
+const letGo = holdToDrive(link, $("pad"), $("knob"));
+
+function stop() {
+  asked = asked || performance.now();
+  letGo();
+  link.stop();
+}
+setInterval(() => { $("unconfirmed").hidden = !asked || performance.now() - asked < 500; }, 100);
+
 /** @param {boolean} yes */
 function connected(yes) {
   $("lost").hidden = yes;
+  if (yes && asked) link.stop();
+  if (!yes) letGo();
   if (!yes) { $("mode").textContent = "no connection"; $("mode").className = "pill fault"; }
 }
 
@@ -29,6 +41,7 @@ function state(s) {
   $("mode").className = `pill ${s.stale ? "fault" : s.mode}`;
   $("doing").textContent = `${s.skill}${s.plan[1] ? `, step ${s.plan[0]} of ${s.plan[1]}` : ""}${s.planner ? " · planner" : ""}`;
   const latched = s.mode === "stopped" || s.mode === "fault";
+  if (latched && !s.stale) asked = 0;
   $("latched").hidden = !latched;
   skills(s);
   conditions(s);
@@ -90,10 +103,9 @@ function events(rows) {
   }));
 }
 
-$("stop").addEventListener("pointerdown", () => link.stop());
-$("stop").addEventListener("click", () => link.stop());
-addEventListener("keydown", (event) => { if (event.key === " " && !event.repeat) { link.stop(); event.preventDefault(); } });
+$("stop").addEventListener("pointerdown", stop);
+$("stop").addEventListener("click", stop);
+addEventListener("keydown", (event) => { if (event.key === " " && !event.repeat) { stop(); event.preventDefault(); } });
 $("engage").onclick = () => link.send({ type: "engage" });
 $("disengage").onclick = () => link.send({ type: "disengage" });
 pressAndHold(link, $("rearm"), $("rearm-fill"));
-holdToDrive(link, $("pad"), $("knob"));
