@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,22 +133,22 @@ class VideoCamera:
 class DeviceCamera:
     """A V4L2 device (number or /dev path) or a GStreamer pipeline, through OpenCV.
 
-    One that gives no frames, as when it is unplugged, is opened anew once a second.
+    One that gives no frames, as when it is unplugged, is opened `again` once a second, in a thread:
+    a driver may take its time.
     """
 
     has_body = True
 
-    def __init__(self, device: str, fps: int = 0) -> None:
-        self._device, self._fps = device, fps
-        self._silent_ns = 0  # since when, or since it was last tried anew
+    def __init__(self, device: str, fps: int = 0, again: bool = True) -> None:
+        self._device, self._fps, self._again = device, fps, again
+        self._silent_ns = 0  # since when, or since it was last tried again
+        self._opening: threading.Thread | None = None
         self.ended = False
-        self._open()
-        cv2 = import_cv2()
-        self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
-        self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        self._capture = self._open()
+        self.width, self.height = self._size(self._capture)
 
-    def _open(self) -> None:
-        cv2, device, fps = import_cv2(), self._device, self._fps
+    def _open(self) -> Any:
+        cv2, device = import_cv2(), self._device
         source: int | str = int(device) if device.isdigit() else device
         if isinstance(source, str) and source.startswith("/dev/") and not Path(source).exists():
             found = sorted(str(p) for p in Path("/dev").glob("video*"))
@@ -156,17 +157,26 @@ class DeviceCamera:
                 "plug it in, or use --camera twin"
             )
         api = cv2.CAP_GSTREAMER if isinstance(source, str) and "!" in source else cv2.CAP_ANY
-        self._capture = cv2.VideoCapture(source, api)
-        if not self._capture.isOpened():
+        capture = cv2.VideoCapture(source, api)
+        if not capture.isOpened():
             raise ConfigError(
                 f"camera {device} does not open; check the cable and that no other program uses it"
             )
-        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        if fps:  # where it can: 30 a second, read at 20, come 33 and 67 ms apart
-            self._capture.set(cv2.CAP_PROP_FPS, fps)
+        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        if self._fps:  # where it can: 30 a second, read at 20, come 33 and 67 ms apart
+            capture.set(cv2.CAP_PROP_FPS, self._fps)
+        return capture
+
+    @staticmethod
+    def _size(capture: Any) -> tuple[int, int]:
+        cv2 = import_cv2()
+        width, height = (capture.get(p) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))  # fmt: skip
+        return int(width), int(height)
 
     def read(self, now_ns: int) -> CameraFrame | None:
         """Blocks up to one frame time, in the perception process only."""
+        if self._opening is not None and self._opening.is_alive():
+            return None
         found, image = self._capture.read()
         if not found:
             self._try_again(now_ns)
@@ -177,12 +187,20 @@ class DeviceCamera:
 
     def _try_again(self, now_ns: int) -> None:
         self._silent_ns = self._silent_ns or now_ns
-        if now_ns - self._silent_ns < AGAIN_NS:
+        if not self._again or now_ns - self._silent_ns < AGAIN_NS:
             return
         self._silent_ns = now_ns
+        self._opening = threading.Thread(target=self._reopen, daemon=True)
+        self._opening.start()
+
+    def _reopen(self) -> None:
         self._capture.release()
         with contextlib.suppress(ConfigError):  # not back yet
-            self._open()
+            capture = self._open()
+            if self._size(capture) == (self.width, self.height):
+                self._capture = capture
+            else:  # another camera: what is calibrated is not it
+                capture.release()
 
     def close(self) -> None:
         """Free the device."""

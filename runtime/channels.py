@@ -78,8 +78,8 @@ HEALTH = np.dtype([  # conditions the mind checks outside the loop
 OPERATOR = np.dtype([  # gestures are counters: a reader acts on a change, so none is lost or doubled
     ("t_ns", "<i8"), ("stops", "<u4"), ("rearms", "<u4"), ("engages", "<u4"),
     ("disengages", "<u4"), ("skill_changes", "<u4"), ("skill", "u1"), ("hold", "u1"),
-    ("present", "u1"), ("pad", "u1"), ("forward", "<f4"), ("turn", "<f4"), ("drive_seq", "<u4"),
-    ("drive_t_ns", "<i8"),
+    ("present", "u1"), ("pages", "u1"), ("forward", "<f4"), ("turn", "<f4"), ("drive_seq", "<u4"),
+    ("press", "<u4"), ("drive_t_ns", "<i8"),
 ])  # fmt: skip
 EVENT = np.dtype([
     ("t_ns", "<i8"), ("code", "<u4"), ("active", "u1"), ("pad", "u1", 3), ("value", "<f4", 2),

@@ -94,7 +94,8 @@ class Checks:
         keep(now_ns, Event.INTENT_STALE, moved and intent.stale(now_ns))
         latched = _words(self._link.fault.latched)
         keep(now_ns, Event.MCU_STOP, bool(latched) and mode is not Mode.BOOT, text=latched)
-        keep(now_ns, Event.BAD_NUMBERS, self._bad_numbers(now_ns, moved, finite))
+        bad = self._bad_numbers(now_ns, moved, finite)
+        keep(now_ns, Event.BAD_NUMBERS, moved and bad)
         gone = self._needs_operator and not is_watched(self._inputs, now_ns)
         keep(now_ns, Event.OPERATOR_GONE, moved and gone)
 
@@ -112,15 +113,19 @@ class Checks:
             self._bad_until_ns = now_ns + self._bad_pause_ns
         return now_ns < self._bad_until_ns
 
+    def _sound(self, now_ns: int) -> bool:
+        belief = self._inputs.belief
+        fresh = not belief.stale(now_ns) and bool(belief.record["valid"])
+        return fresh and now_ns >= self._bad_until_ns
+
     def _check_conditions(self, now_ns: int) -> Condition:
         state, inputs = self._link.status.state, self._inputs
         ready = state is LinkState.READY
-        belief = inputs.belief
         checks = (
             (Condition.LINK, ready),
             (Condition.FIRMWARE, state is not LinkState.MISMATCH),
             (Condition.SENSORS, ready and Event.SENSORS_STALE not in self._events.active),
-            (Condition.BELIEF, not belief.stale(now_ns) and bool(belief.record["valid"])),
+            (Condition.BELIEF, self._sound(now_ns)),
             (Condition.SURPRISE, not inputs.surprised()),
             (Condition.STOP_INPUT, bool(self._link.sensors[0]["stop_ok"])),
             (Condition.OPERATOR, is_watched(inputs, now_ns)),

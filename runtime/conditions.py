@@ -42,7 +42,7 @@ CONDITIONS: dict[Condition, tuple[str, str]] = {
     Condition.BELIEF: ("world model running", "wait for the first frames; else see the log"),
     Condition.BUNDLE: ("bundle matches", "install a bundle for this body"),
     Condition.CALIBRATED: ("calibrated", "run the calibration of the named device"),
-    Condition.SURPRISE: ("surprise low", "wait, or drive the robot by hand to a known place"),
+    Condition.SURPRISE: ("surprise low", "wait, or move the robot to a known place"),
     Condition.STOP_INPUT: ("stop input closed", "release the stop button or connect it"),
     Condition.OPERATOR: ("operator present", "open the page"),
     Condition.TEMPERATURE: ("temperature", "let the computer cool"),

@@ -75,6 +75,7 @@ class Event(IntEnum):
     PLAN_ENDED = 53
     FORESIGHT_OFF = 54
     RECORDING_OFF = 55
+    SKILL_REFUSED = 56
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,7 @@ EVENTS: dict[Event, Row] = {
     Event.TOO_HOT: R(E.HOLD, "the computer is at {0:.0f} C", "let it cool"),
     Event.OPERATOR_GONE: R(E.HOLD, "no operator is watching", "open the page or connect the gamepad"),
     Event.SKILL_CHANGED: R(E.NOTE, "skill {text}"),
+    Event.SKILL_REFUSED: R(E.NOTE, "{text} is not possible: its place was lost when the mind was restarted", "choose another skill"),
     Event.RUN_ENDED: R(E.NOTE, "the run ended: {text}"),
     Event.CONTROLLER_FAILED: R(E.FAULT, "the control loop failed: {text}", "send the log to the developers"),
     Event.NO_FIFO: R(E.NOTE, "real-time priority is not allowed here: ticks may be late", "allow LimitRTPRIO for this user"),

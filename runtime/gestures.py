@@ -44,7 +44,7 @@ class Gestures:
         self._auto_engage = auto_engage  # once, and only where nobody has to be asked (the twin)
         self._seen = dict.fromkeys(COUNTERS, 0)
         self._rearm_until_ns = 0
-        self._let_go_first = False  # a stick that was held through a stop is no new wish to drive
+        self._void = -1  # the press of the stick that a stop has ended: it must be let go first
 
     def engaged(self) -> None:
         """The robot has become active: from now on it engages only when somebody asks."""
@@ -66,23 +66,24 @@ class Gestures:
             out.add(Signal.REARM)
         if Signal.DISENGAGE in out:
             self._auto_engage = False
-        if self._drives(now_ns, mode):
-            out.add(Signal.DRIVE)
+        out |= self._hand(now_ns, mode)
         if self._auto_engage and mode is Mode.IDLE and self._inputs.intent.record["engage"]:
             out.add(Signal.ENGAGE)
         return out
 
-    def _drives(self, now_ns: int, mode: Mode) -> bool:
-        """Whether a stick is held that was taken in hand since the last latched stop.
+    def _hand(self, now_ns: int, mode: Mode) -> set[Signal]:
+        """What a held stick means: to drive, if it was taken in hand since the last latched stop.
 
-        Else re-arming, by whoever does it, would set the robot moving.
+        Else re-arming, by whoever does it, would set the robot moving. Neither does the policy drive
+        under a hand.
         """
+        press = int(self._inputs.operator.record["press"])
         if mode in (Mode.STOPPED, Mode.FAULT):
-            self._let_go_first = True
-        driven = is_driven(self._inputs, now_ns)
-        if not driven:
-            self._let_go_first = False
-        return driven and not self._let_go_first
+            self._void = press
+        if not is_driven(self._inputs, now_ns):
+            return set()
+        self._auto_engage = False
+        return {Signal.DISENGAGE if press == self._void else Signal.DRIVE}
 
     def _pressed(self, field: str) -> bool:
         """Whether a counter went up (a console that starts anew may bring a lower one)."""

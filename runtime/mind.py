@@ -97,7 +97,8 @@ class Mind:
         self._people = channels.reader("people")
         self._surprise = channels.reader("surprise")
         self._skill_changes = 0
-        self._ended = (0, 0)  # stops and disengages that were heard
+        self._ended = (0, 0, 0)  # stops, disengages and presses of the stick that were heard
+        self._skills = config.skills  # those that are possible now
         self.skill = config.skill
         self._restarted = int(self._intent.record["t_ns"]) > 0  # another mind has died in this run
         self.runner = PlanRunner(config.skills)
@@ -139,13 +140,15 @@ class Mind:
         That is a plan, and a place that was carried along by odometry.
         """
         r = self._operator.record
-        self._ended = int(r["stops"]), int(r["disengages"])
+        self._ended = int(r["stops"]), int(r["disengages"]), int(r["press"])
+        self._skills = tuple(s for s in self._skills if not SKILLS[s].requires)
+        self.runner = PlanRunner(self._skills)
         self._skill_changes = int(r["skill_changes"])
         if self._skill_changes:
             self.skill = _named(int(r["skill"]))
         stood = int(self._intent.record["skill"]) == SKILLS["idle"].index
-        planned = self.planner is not None and self.planner.withdraw()
-        if stood or planned or SKILLS[self.skill].requires or self.skill not in self.config.skills:
+        planned = self.planner is not None and self.planner.withdraw() and not self._skill_changes
+        if stood or planned or self.skill not in self._skills:
             self.skill = "idle"
         self._events.note(now_ns, Event.SKILL_CHANGED, text=self.skill)
 
@@ -230,9 +233,10 @@ class Mind:
 
     def _hear_operator(self, now_ns: int) -> None:
         r = self._operator.record
-        ended = int(r["stops"]), int(r["disengages"])
-        by_hand = int(self._status.record["mode"]) == Mode.TELEOP
-        if ended != self._ended or (by_hand and self.runner.running):
+        ended = int(r["stops"]), int(r["disengages"]), int(r["press"])
+        stopped = int(self._status.record["mode"]) in (Mode.STOPPED, Mode.FAULT)
+        if ended != self._ended or (stopped and self.runner.running):
+            by_hand = ended[2] != self._ended[2]
             self._ended = ended
             if self._end_plan("idle" if self.runner.running else self.skill):
                 text = "driven by hand" if by_hand else "it was stopped"
@@ -242,9 +246,11 @@ class Mind:
             return
         self._skill_changes = changes
         wanted = _named(int(r["skill"]))
-        if wanted in self.config.skills:
+        if wanted in self._skills:
             self._end_plan(wanted)
             self._events.note(now_ns, Event.SKILL_CHANGED, text=self.skill)
+        elif wanted in self.config.skills:
+            self._events.note(now_ns, Event.SKILL_REFUSED, text=wanted)
 
     def _end_plan(self, skill: str) -> bool:
         """The operator's word: this skill, and no plan, not even one still being made; whether one was."""

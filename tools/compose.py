@@ -115,6 +115,9 @@ class RunSettings:
     blackout: bool = False
 
 
+PLAYERS = ("filesrc", "splitmuxsrc", "playbin", "file:", "http:", "https:")  # of GStreamer
+
+
 @dataclass(frozen=True)
 class Setup:
     """What every process of a run shares, decided before anything starts."""
@@ -136,7 +139,7 @@ class Setup:
     def has_body(self) -> bool:
         """False where the camera is a recording, a file or a pipeline from one: motors stay disarmed."""
         camera = self.settings.camera
-        played = "!" in camera and any(s in camera for s in ("filesrc", "file:", "multifilesrc"))
+        played = "!" in camera and any(s in camera for s in PLAYERS)
         return not (played or Path(camera).is_file())
 
     @property

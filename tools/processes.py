@@ -176,7 +176,7 @@ def open_camera(setup: Setup, channels: Channels) -> Camera:
         return ChannelCamera(channels.reader("camera"))
     if Path(source).is_file():
         return VideoCamera(Path(source))
-    return DeviceCamera(source, setup.body.frame_hz)
+    return DeviceCamera(source, setup.body.frame_hz, again=setup.has_body)
 
 
 def mind(setup: Setup, channels: Channels, stop: StopFlag, parent: Parent) -> None:
@@ -212,7 +212,7 @@ def mind(setup: Setup, channels: Channels, stop: StopFlag, parent: Parent) -> No
 
 def recorder(setup: Setup, channels: Channels, log: Path, stop: StopFlag, parent: Parent) -> None:
     """10 Hz: drain everything into the black box."""
-    from runtime.log import McapSink, Recorder
+    from runtime.log import McapSink, Recorder, Sink
 
     path = log
     part = 1
@@ -220,8 +220,14 @@ def recorder(setup: Setup, channels: Channels, log: Path, stop: StopFlag, parent
         part += 1
         path = log.with_name(f"{log.stem}.part{part}{log.suffix}")
     rows = [row for row in setup.table.values() if row.log_every]
-    sink = McapSink(path, rows, setup.metadata())
-    loop = Recorder(channels, [sink])
+    sinks: list[Sink] = []
+    try:
+        sinks.append(McapSink(path, rows, setup.metadata()))
+    except RuntimeFault as error:
+        if part == 1:
+            raise
+        parent.hear("recording", f"the run goes on without recording: {error}")
+    loop = Recorder(channels, sinks)
 
     try:
         run_periodic(partial(record, loop.step, loop, parent), 10, Heartbeat(channels, "recorder"), stop)  # fmt: skip

@@ -216,12 +216,12 @@ class RealtimeRun:
             self.supervisor.end("its time is over")
 
     def _stays(self, t: int) -> bool:
-        """Somebody watches the page and asked the run to go on meanwhile."""
+        """A page is connected, looked at or not, and the run was to go on meanwhile."""
         if not self.setup.stays_with_page:
             return False
         self._operator.latest()
         record = self._operator.record
-        return bool(record["present"]) and t - int(record["t_ns"]) < PAGE_LIFE_NS
+        return bool(record["pages"]) and t - int(record["t_ns"]) < PAGE_LIFE_NS
 
     def _measure_memory(self) -> None:
         pids = {name: child.pid for name, child in self.supervisor.children.items()}

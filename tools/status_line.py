@@ -35,8 +35,8 @@ class StatusLine:
         self._next_ns = t + (REFRESH_NS if self._tty else LINE_NS)
         for reader in self._readers:
             reader.latest()
-        if self._tty and not select.select([], [sys.stderr], [], 0)[1]:
-            return  # a terminal that was paused (Ctrl-S) must not pause who watches over the run
+        if not self._takes():
+            return
         text = " | ".join(self._parts(t, started_ns))
         begin, end = ("\r\x1b[2K", "") if self._tty else ("", "\n")
         print(f"{begin}{text}", end=end, file=sys.stderr, flush=True)
@@ -62,7 +62,11 @@ class StatusLine:
             parts.append(f"person at {float(self._truth.record['distance_m']):.2f} m")
         return parts
 
+    def _takes(self) -> bool:
+        """A terminal that was paused (Ctrl-S) must not pause who watches over the run."""
+        return not self._tty or bool(select.select([], [sys.stderr], [], 0)[1])
+
     def close(self) -> None:
         """End the live line."""
-        if self._tty:
+        if self._tty and self._takes():
             print(file=sys.stderr)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from runtime import camera
-from runtime.camera import DeviceCamera, stamp_ns
+from runtime.camera import CameraFrame, DeviceCamera, stamp_ns
 
 NOW = 5_000_000_000_000
 
@@ -42,7 +42,7 @@ def test_a_device_is_asked_for_the_loops_frame_rate(monkeypatch, fps: int, asked
 
 def test_a_device_that_was_unplugged_is_opened_anew(monkeypatch) -> None:
     opened: list[int] = []
-    plugged = True
+    plugged, size = True, 640.0
 
     class Device:
         def __init__(self, _source, _api) -> None:
@@ -61,8 +61,8 @@ def test_a_device_that_was_unplugged_is_opened_anew(monkeypatch) -> None:
         def release(self) -> None:
             self.works = False
 
-        def get(self, _what) -> float:
-            return 0.0
+        def get(self, what) -> float:
+            return size if what in (2, 3) else 0.0
 
     cv2 = SimpleNamespace(
         VideoCapture=Device, CAP_GSTREAMER=0, CAP_ANY=1, CAP_PROP_BUFFERSIZE=0, CAP_PROP_FPS=1,
@@ -72,7 +72,17 @@ def test_a_device_that_was_unplugged_is_opened_anew(monkeypatch) -> None:
     device = DeviceCamera("0")
     assert device.read(NOW) is not None
     plugged = False
-    assert all(device.read(NOW + k * 50_000_000) is None for k in range(100))
+    assert all(read(device, k) is None for k in range(100))
     assert 4 <= len(opened) - 1 <= 5, "once a second"
-    plugged = True
-    assert any(device.read(NOW + k * 50_000_000) is not None for k in range(100, 125))
+    size, plugged = 1280.0, True
+    assert all(read(device, k) is None for k in range(100, 150)), "another camera is not it"
+    size = 640.0
+    assert any(read(device, k) is not None for k in range(150, 175))
+
+
+def read(device: DeviceCamera, k: int) -> CameraFrame | None:
+    """At the k-th frame's time, with the thread that opens it done."""
+    found = device.read(NOW + k * 50_000_000)
+    if device._opening is not None:
+        device._opening.join()
+    return found

@@ -95,30 +95,34 @@ def test_hold_to_drive_and_presence_expire(parts) -> None:
 @pytest.mark.parametrize("ended", [Mode.STOPPED, Mode.FAULT])
 def test_a_stick_held_through_a_stop_moves_nothing_when_it_is_rearmed(parts, ended) -> None:
     *_, hear = parts
-    held = {"hold": 1, "present": 1, "drive_t_ns": S}
+    held = {"hold": 1, "present": 1, "drive_t_ns": S, "press": 1}
     assert Signal.DRIVE in hear(Mode.TELEOP, **held)
     assert Signal.DRIVE not in hear(ended, **held)
     assert Signal.DRIVE not in hear(Mode.IDLE, **held), "nothing moves because somebody re-arms"
-    assert Signal.DRIVE not in hear(Mode.IDLE, hold=0)
-    assert Signal.DRIVE in hear(Mode.IDLE, hold=1), "taken in hand anew"
+    assert hear(Mode.IDLE, hold=0) == set()
+    assert Signal.DRIVE not in hear(Mode.IDLE, hold=1), "a gap in the link is no letting go"
+    assert hear(Mode.ACTIVE) == {Signal.DISENGAGE}, "the policy does not drive under a hand"
+    assert hear(Mode.IDLE, press=2) == {Signal.DRIVE}, "taken in hand anew"
 
 
 def test_a_stick_taken_while_stopped_moves_nothing_either(parts) -> None:
     *_, hear = parts
     assert hear(Mode.STOPPED) == set()
-    held = {"hold": 1, "present": 1, "drive_t_ns": S}
+    held = {"hold": 1, "present": 1, "drive_t_ns": S, "press": 1}
     assert Signal.DRIVE not in hear(Mode.STOPPED, **held)
     assert Signal.DRIVE not in hear(Mode.IDLE, **held)
 
 
-@pytest.mark.parametrize("gesture", ["stops", "disengages"])
-def test_the_twin_that_was_stopped_does_not_engage_itself(parts, channels, gesture: str) -> None:
+@pytest.mark.parametrize("gesture", ["stops", "disengages", "hold"])
+def test_the_twin_that_somebody_has_taken_in_hand_does_not_engage_itself(
+    parts, channels, gesture: str
+) -> None:
     _, _, _, _, hear = parts
     intent = channels.writer("intent", "mind")
     intent.record["engage"] = 1
     intent.publish(S)
-    hear(Mode.BOOT, **{gesture: 1})
-    assert Signal.ENGAGE not in hear(Mode.IDLE)
+    hear(Mode.BOOT, drive_t_ns=S, **{gesture: 1})
+    assert Signal.ENGAGE not in hear(Mode.IDLE, hold=0)
 
 
 def test_the_twin_engages_itself_once(parts, channels) -> None:

@@ -328,13 +328,13 @@ def test_a_plan_waits_for_the_robot_to_be_engaged(planned: Planned) -> None:
     assert planned.skills(9.5) == ["follow", "idle", "follow", "idle"]
 
 
-@pytest.mark.parametrize("gesture", ["stops", "disengages", "by hand"])
+@pytest.mark.parametrize("gesture", ["stops", "disengages", "press", "bumper"])
 def test_stop_disengage_and_a_hand_on_the_stick_end_a_plan(planned: Planned, gesture: str) -> None:
     """Else the rest of it would go on whenever somebody engages again."""
     planned.until(Event.PLAN_STARTED)
     planned.skills(0.5)
-    if gesture == "by hand":
-        planned.mode(Mode.TELEOP)
+    if gesture == "bumper":
+        planned.mode(Mode.STOPPED)
     else:
         planned.rig.operator.record[gesture] += 1
         planned.rig.operator.publish(planned.rig.now_ns)
@@ -380,6 +380,9 @@ def test_a_mind_that_died_goes_on_with_what_needs_none_of_its_memory(
     rig.mind = Mind(rig.channels, replace(CONFIG, skill=config), rig.machine)
     rig.step()
     assert rig.skill == goes_on_with and rig.mind.skill == goes_on_with
+    choose(rig, "go_to")
+    rig.step()
+    assert rig.skill == goes_on_with and rig.said[-1] is Event.SKILL_REFUSED, "its place is lost"
 
 
 def test_a_mind_that_died_does_not_make_its_plan_again(planned: Planned) -> None:

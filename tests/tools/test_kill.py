@@ -42,11 +42,18 @@ class Stick:
         if self.socket is None:
             self.run.drive()
             return
+        self.hear()
+        if not self.seen:
+            return
         self.seq += 1
         wish = {"hold": True, "forward": 1.0, "turn": 0.0, "seq": self.seq, "seen": self.seen}
         message = {"type": "drive", **wish}
         with contextlib.suppress(OSError, EOFError, TimeoutError, ConnectionClosed):
             self.socket.send(json.dumps(message))
+
+    def hear(self) -> None:
+        """What has come; a wish to drive says the newest state."""
+        with contextlib.suppress(OSError, EOFError, TimeoutError, ConnectionClosed):
             while True:
                 told = self.socket.recv(timeout=0.001)
                 if isinstance(told, str):  # else a picture

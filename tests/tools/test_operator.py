@@ -33,7 +33,17 @@ class Desk:
         r = self.reader.record
         return {
             name: float(r[name])
-            for name in ("hold", "forward", "turn", "stops", "rearms", "present")
+            for name in (
+                "hold",
+                "forward",
+                "turn",
+                "stops",
+                "rearms",
+                "present",
+                "disengages",
+                "press",
+                "pages",
+            )
         }
 
 
@@ -51,11 +61,33 @@ def test_a_held_stick_is_told_and_let_go() -> None:
 def test_a_wish_that_comes_late_drives_nothing() -> None:
     """It was sent before what the robot did since: over a slow link the stick was let go long ago."""
     desk = Desk()
-    assert desk.drive(late_ms=LATE_MS) == ""
+    assert desk.drive(late_ms=LATE_MS) == "" and desk.said["hold"] == 1
     assert "is 0.5 s behind the robot" in desk.drive(late_ms=LATE_MS + 1)
     assert desk.said["hold"] == 0, "what was held before is let go too"
-    assert "is 2.0 s behind" in desk.drive(late_ms=2000) and desk.said["hold"] == 0
+    assert desk.said["disengages"] == 1, "and no skill goes on under a hand that comes late"
+    assert desk.drive(late_ms=2000) == desk.drive(late_ms=100) == "", (
+        "told once, until it is let go"
+    )
+    assert (desk.said["hold"], desk.said["disengages"]) == (0, 1)
+    desk.drive(hold=False)
     assert desk.drive(late_ms=100) == "" and desk.said["hold"] == 1
+
+
+def test_a_press_lasts_until_it_is_let_go_whatever_the_link_does() -> None:
+    desk = Desk()
+    desk.drive()
+    desk.operator.publish(NOW + 900 * MS)
+    desk.drive(now_ns=NOW + 1_000 * MS)
+    assert desk.said["press"] == 1, "a gap is no letting go"
+    desk.operator.hear(2, {"type": "stop"}, NOW + 1_000 * MS)
+    desk.drive(now_ns=NOW + 1_100 * MS)
+    assert desk.said["press"] == 1, "nor is a stop"
+    desk.drive(hold=False)
+    desk.drive(now_ns=NOW + 1_200 * MS)
+    assert desk.said["press"] == 2
+    desk.operator.leave(1, NOW)
+    desk.drive(now_ns=NOW + 1_300 * MS)
+    assert desk.said["press"] == 3, "a page that has gone holds nothing"
 
 
 def test_what_is_older_than_the_last_wish_is_none() -> None:
@@ -125,7 +157,9 @@ def test_presence_is_of_who_was_heard_lately() -> None:
     desk.operator.hear(1, {"type": "here"}, NOW)
     assert desk.said["present"] == 1
     desk.operator.publish(NOW + 2_000 * MS)
-    assert desk.said["present"] == 0
+    assert (desk.said["present"], desk.said["pages"]) == (0, 1), (
+        "it is there, and nobody looks at it"
+    )
 
 
 def test_what_it_does_not_know_is_refused() -> None:

@@ -18,7 +18,9 @@ PRESENCE_NS = 2_000_000_000
 REARM_HOLD_NS = 2_000_000_000
 REARM_GAP_NS = 500_000_000  # longest silence within one press
 LEASE_NS = 1_000_000_000
-LATE_MS = 500  # from a state's leaving to a drive message that has seen it: states go out at 10 Hz
+# From a state's leaving to a drive message that has seen it. States go out ten times a second and
+# wishes twenty, so that a round trip of 0.35 s is the longest that drives.
+LATE_MS = 500
 
 
 class Operator:
@@ -31,6 +33,13 @@ class Operator:
         self._driver = 0
         self._driver_ns = -LEASE_NS
         self._drive_seq: dict[int, int] = {}
+        self._pressing: set[int] = set()  # clients whose stick was taken in hand and not let go
+        self._late: set[int] = set()  # those of them that have been late: not before they let go
+
+    @property
+    def stops(self) -> int:
+        """How often STOP was asked for: a page's is confirmed when one more has come to pass."""
+        return int(self._writer.record["stops"])
 
     @property
     def clients(self) -> int:
@@ -69,7 +78,7 @@ class Operator:
         self._seen.pop(client, None)
         self._rearm.pop(client, None)
         self._drive_seq.pop(client, None)
-        self._release(client)
+        self._let_go(client)
         self.publish(now_ns)
 
     def publish(self, now_ns: int) -> None:
@@ -78,6 +87,7 @@ class Operator:
         if now_ns - int(record["drive_t_ns"]) > DRIVE_EXPIRY_NS:
             record["hold"] = 0
         record["present"] = any(now_ns - t < PRESENCE_NS for t in self._seen.values())
+        record["pages"] = min(len(self._seen), 255)
         self._writer.publish(now_ns)
 
     def _count(self, field: str) -> None:
@@ -105,17 +115,23 @@ class Operator:
         if hold:
             forward, turn = (_share(message[name]) for name in ("forward", "turn"))
             late_ms = now_ns // 1_000_000 - int(message["seen"])
-        if client != self._driver and now_ns - self._driver_ns < LEASE_NS:
+        if hold and client != self._driver and now_ns - self._driver_ns < LEASE_NS:
             return "somebody else is driving"
         if seq <= self._drive_seq.get(client, -1):
             return ""  # late or repeated: only what is newer counts
         self._drive_seq[client] = seq
         record = self._writer.record
-        if not hold or late_ms > LATE_MS:
-            self._release(client)
+        if not hold:
+            self._let_go(client)
             self.publish(now_ns)
-            behind = f"this page is {late_ms / 1000:.1f} s behind the robot: it does not drive"
-            return behind if hold else ""
+            return ""
+        if client not in self._pressing:
+            self._pressing.add(client)
+            record["press"] += 1
+        if client in self._late:
+            return ""
+        if late_ms > LATE_MS:
+            return self._too_late(client, late_ms, now_ns)
         self._driver, self._driver_ns = client, now_ns
         record["hold"] = 1
         record["forward"], record["turn"] = forward, turn
@@ -123,6 +139,19 @@ class Operator:
         record["drive_t_ns"] = now_ns
         self.publish(now_ns)
         return ""
+
+    def _too_late(self, client: int, late_ms: int, now_ns: int) -> str:
+        """A hand that the robot feels too late does not drive; neither does the skill go on under it."""
+        self._late.add(client)
+        self._release(client)
+        self._count("disengages")
+        self.publish(now_ns)
+        return f"this page is {late_ms / 1000:.1f} s behind the robot: it is disengaged; let go, and wait for a better link"
+
+    def _let_go(self, client: int) -> None:
+        self._pressing.discard(client)
+        self._late.discard(client)
+        self._release(client)
 
     def _release(self, client: int) -> None:
         if client == self._driver:

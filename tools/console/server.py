@@ -56,6 +56,9 @@ class Console:
         self.clients: dict[int, WebSocket] = {}
         self.ready_for: dict[int, bool] = {}  # a page that has drawn the last picture
         self._numbers = itertools.count(1)
+        self._refused: dict[
+            int, str
+        ] = {}  # what the ticker is to tell, so that hearing never waits
         self._closing: set[asyncio.Task[None]] = set()
 
     def app(self) -> Starlette:
@@ -73,7 +76,10 @@ class Console:
         """The page's JSON, for programs."""
         if not _same_origin(request.headers):
             return JSONResponse({"error": "another site's page may not see this"}, 403)
-        return JSONResponse(self.view.state(now_ns(), len(self.clients)))
+        return JSONResponse(self._state())
+
+    def _state(self) -> dict[str, Any]:
+        return {**self.view.state(now_ns(), len(self.clients)), "stops": self.operator.stops}
 
     async def post_stop(self, request: Request) -> Response:
         """STOP for anyone on this machine: `curl -X POST .../api/stop`."""
@@ -94,15 +100,15 @@ class Console:
         self.ready_for[client] = True
         try:
             while True:
-                text = await ws.receive_text()
-                refused = self._hear(client, text)
+                refused = self._hear(client, await ws.receive_text())
                 if refused:
-                    await ws.send_text(json.dumps({"type": "refused", "text": refused}))
+                    self._refused[client] = refused
         except (WebSocketDisconnect, RuntimeError):
             pass
         finally:
             self.clients.pop(client, None)
             self.ready_for.pop(client, None)
+            self._refused.pop(client, None)
             self.operator.leave(client, now_ns())
 
     def _hear(self, client: int, text: str) -> str:
@@ -133,11 +139,13 @@ class Console:
         _, pixels = self.view.pictures()
         text = ""
         if number % STATE_EVERY == 0:
-            text = json.dumps({"type": "state", **self.view.state(now_ns(), len(self.clients))})
+            text = json.dumps({"type": "state", **self._state()})
         await asyncio.gather(*(self._send(client, ws, text, pixels) for client, ws in list(self.clients.items())))  # fmt: skip
 
     async def _send(self, client: int, ws: WebSocket, text: str, pixels: bytes) -> None:
         async def both() -> None:
+            if refused := self._refused.pop(client, ""):
+                await ws.send_text(json.dumps({"type": "refused", "text": refused}))
             if text:
                 await ws.send_text(text)
             if self.ready_for.get(client):

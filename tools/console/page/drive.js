@@ -28,7 +28,7 @@ export function holdToDrive(link, pad, knob) {
     knob.style.transform = `translate(${-t * 55}px, ${-f * 55}px)`;
   };
   setInterval(() => {
-    if (pointer < 0 && keys.size === 0) return;
+    if (!link.seen || (pointer < 0 && keys.size === 0)) return;
     const [f, t] = wish();
     driving = true;
     link.send({ type: "drive", seq: ++seq, hold: true, forward: f, turn: t, seen: link.seen });

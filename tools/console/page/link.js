@@ -6,7 +6,7 @@
  * @typedef {{name: string, position_rad: number, velocity_rad_s: number, current_a: number}} Joint
  * @typedef {{name: string, value: number | null, level: number | null, above: boolean}} Surprise
  * @typedef {{t_s: number, process: string, effect: string, over: boolean, sentence: string}} Event
- * @typedef {{t_ms: number, target: string, robot: string, bundle: string, mode: string, stale: boolean, skill: string,
+ * @typedef {{t_ms: number, stops: number, target: string, robot: string, bundle: string, mode: string, stale: boolean, skill: string,
  *   skills: {name: string, does: string}[], conditions: Condition[], joints: Joint[], surprise: Surprise[],
  *   prediction: Record<string, [number, number]>, ticks: {edges_us: number[], counts: number[]}, events: Event[],
  *   battery_v: number, speed_cap_m_s: number, link: string, rtt_us: number, commands: number, planner: boolean,
@@ -35,7 +35,7 @@ export class Link {
   open() {
     const ws = new WebSocket(`ws://${location.host}/ws`);
     ws.binaryType = "arraybuffer";
-    this.heard = performance.now();
+    this.heard = performance.now(); this.seen = 0;
     let gone = false;
     // A socket whose other end is gone may take minutes to close: nobody waits for that.
     const lost = this.lost = () => {

@@ -14,10 +14,11 @@ const chart = new SurpriseChart(canvas("surprise"));
 const link = new Link({ state, pictures: (b) => drawPictures(b, [canvas("seen"), canvas("expected")]), refused: (text) => { $("refused").textContent = text; }, connected });
 
 let asked = 0;  // when STOP was pressed that no state has confirmed yet
+let askedAfter = 0, stops = 0;  // stops that the robot had counted then, and has now
 const letGo = holdToDrive(link, $("pad"), $("knob"));
 
 function stop() {
-  asked = asked || performance.now();
+  if (!asked) { asked = performance.now(); askedAfter = stops; }
   letGo();
   link.stop();
 }
@@ -41,7 +42,9 @@ function state(s) {
   $("mode").className = `pill ${s.stale ? "fault" : s.mode}`;
   $("doing").textContent = `${s.skill}${s.plan[1] ? `, step ${s.plan[0]} of ${s.plan[1]}` : ""}${s.planner ? " · planner" : ""}`;
   const latched = s.mode === "stopped" || s.mode === "fault";
-  if (latched && !s.stale) asked = 0;
+  stops = s.stops;
+  if (latched) letGo();
+  if (latched && !s.stale && stops > askedAfter) asked = 0;
   $("latched").hidden = !latched;
   skills(s);
   conditions(s);
