@@ -127,9 +127,18 @@ class UpdatePort:
         return _slots(self._request(ImageStatesWrite(confirm=True)))
 
     def reset(self) -> None:
-        """Reset the board; its port stays."""
-        self._request(ResetWrite())
+        """Reset the board; its port stays.
+
+        Asked once: a second reset would reach an image on its trial boot, which counts as failed then.
+        """
+        self.echo("reset")
+        try:
+            reply = self._run(self._connected().request(ResetWrite()))
+        except LOST:
+            reply = None  # it went before its answer did
         self._disconnect()
+        if reply is not None and is_error(reply):
+            raise UpdateError(f"the board refused: {_why(reply)}")
 
     def upload(
         self, data: bytes, progress: Callable[[int], None], broke: Callable[[], None] = lambda: None

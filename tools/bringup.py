@@ -133,6 +133,8 @@ def run(
         if sound:
             for index in joints:
                 take(_drive(bringup, pump, bringup.joint(index)))
+                if bringup.stopped:  # by whoever is at the bench: nothing goes on by itself
+                    break
     finally:
         bringup.park()
         for _ in range(30):

@@ -32,6 +32,8 @@ BENCH_SHARE = 0.1
 NOISE_A = 0.06  # of a current sensor, beside the limit
 GRAVITY_M_S2 = 9.81
 
+ONCE_STOPPED = "see why it was stopped, then run `companion bringup` again"
+
 Steps = Iterator[None]
 
 
@@ -170,6 +172,8 @@ class BringUp:
     def joint(self, index: int) -> Generator[None, None, Check]:
         """Jog one joint out and back."""
         spec = self.table.joints[index]
+        if self.stopped:
+            return Check(spec.name, False, "stopped by hand", ONCE_STOPPED)
         yield from self._clear()
         refused = yield from self._arm(Mode.BENCH)
         if refused is not Ack.OK:
@@ -190,6 +194,11 @@ class BringUp:
             current = max(current, more)
         yield from self._rest()
         return _judge(self.table, index, moved, fastest, current, fault)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody has stopped it: that is never cleared, or letting go would move a joint."""
+        return bool(self.link.fault.latched & (Fault.STOP_INPUT | Fault.ESTOP))
 
     def _aim(self, index: int, value: float) -> None:
         """rad/s of a wheel, rad of any other joint."""

@@ -119,6 +119,7 @@ def build_parser(argv: list[str]) -> argparse.ArgumentParser:
         prog="companion",
         description="On-board controller of a companion robot.",
         epilog="Exit codes: 0 done, 1 failed, 2 wrong use, 3 done but degraded.",
+        allow_abbrev=False,
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     groups: dict[str, argparse._SubParsersAction[argparse.ArgumentParser]] = {}
@@ -132,7 +133,10 @@ def build_parser(argv: list[str]) -> argparse.ArgumentParser:
                 )
                 groups[group] = inner.add_subparsers(title="verbs", metavar="VERB", required=True)
             target = groups[group]
-        sub = target.add_parser(verb.words[-1], help=verb.help, description=verb.help)
+        # no abbreviations: `--rob` would go past what looks for `--robot`, and act on this machine
+        sub = target.add_parser(
+            verb.words[-1], help=verb.help, description=verb.help, allow_abbrev=False
+        )
         if tuple(argv[: len(verb.words)]) == verb.words:
             module = _module(verb)
             getattr(module, verb.arguments)(sub)
@@ -207,6 +211,16 @@ def _ended(number: int, frame: object) -> None:
 
 def _obey(argv: list[str]) -> int:
     try:
+        return obey(argv)
+    except KeyboardInterrupt as error:
+        by = str(error) if isinstance(error, Ended) else "Ctrl-C"
+        print(f"companion: stopped by {by}", file=sys.stderr)
+        return FAILED
+
+
+def obey(argv: list[str]) -> int:
+    """As `main`; an interruption goes through, so that who runs several of our commands ends, too."""
+    try:
         host, argv = remote.split_off(argv)
         if host is not None:
             return remote.main(host, argv)
@@ -226,10 +240,6 @@ def _obey(argv: list[str]) -> int:
         return USAGE
     except (RuntimeFault, ModelError, BridgeError, CalibrationError) as error:
         print(f"companion: {error}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt as error:
-        by = str(error) if isinstance(error, Ended) else "Ctrl-C"
-        print(f"companion: stopped by {by}", file=sys.stderr)
         return FAILED
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -122,11 +122,17 @@ def check_machine() -> Iterator[Finding]:
         "set LimitRTPRIO (systemd) or rtprio in /etc/security/limits.d; the twin runs without",
     )
     folder = runs_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free / 1e9
-    yield Finding(
-        "disk for logs", free > 1, True, f"{free:.1f} GB free at {folder}", "delete old logs"
-    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free / 1e9
+        yield Finding(
+            "disk for logs", free > 1, True, f"{free:.1f} GB free at {folder}", "delete old logs"
+        )
+    except OSError as error:
+        yield Finding(
+            "disk for logs", False, True, f"{folder} cannot be made ({error.strerror})",
+            "give this user that folder, or set XDG_STATE_HOME to one it has",
+        )  # fmt: skip
     yield Finding(
         "runtime folder", os.access(base_folder().parent, os.W_OK), True, str(base_folder())
     )

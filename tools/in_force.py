@@ -49,6 +49,9 @@ class InForce:
     drives: Drives | None = None  # how joints answer their commands
     used: dict[str, str] = field(default_factory=dict)  # kind: date and hash, for a log
     doubts: list[str] = field(default_factory=list)
+    refused: list[str] = field(
+        default_factory=list
+    )  # kinds of records that are there and do not count
     holds: bool = True  # no record that is there was refused
 
 
@@ -72,7 +75,7 @@ class Shelf:
             record = read_record(self._folder, serial, kind)
             _require_good(record, age_of(record.date, self._wall_ns))
         except (RecordError, ValueError) as error:
-            self.refuse(str(error))
+            self.refuse(str(error), kind)
             return None
         return record
 
@@ -84,13 +87,14 @@ class Shelf:
             found = take(record)
         except (RecordError, KeyError, TypeError, ValueError) as error:
             said = str(error) if isinstance(error, RecordError) else f"its result is none ({type(error).__name__}: {error})"  # fmt: skip
-            self.refuse(f"{record.kind} of {record.serial}: {said}")
+            self.refuse(f"{record.kind} of {record.serial}: {said}", record.kind)
             return None
         self.found.used[record.kind] = f"{record.date} {record.inputs_sha256[:8]}".strip()
         return found
 
-    def refuse(self, why: str) -> None:
+    def refuse(self, why: str, kind: str = "") -> None:
         """Not used, and nothing engages."""
+        self.found.refused.append(kind)
         self.found.doubts.append(" ".join(why.split()))
         self.found.holds = False
 

@@ -44,7 +44,12 @@ def _channels(log: Path) -> dict[str, dict[str, Any]]:
     check_log(log)
     rows: dict[str, dict[str, Any]] = {}
     for name, data in read_messages(log):
-        t_s = msgspec.json.decode(data)["t_ns"] / 1e9
+        try:
+            t_s = msgspec.json.decode(data)["t_ns"] / 1e9
+        except (msgspec.DecodeError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{log} is an MCAP of something else: {name} holds no record of a run; Foxglove opens it"
+            ) from error
         row = rows.setdefault(name, {"count": 0, "bytes": 0, "first_s": t_s, "last_s": t_s})
         row["count"] += 1
         row["bytes"] += len(data)

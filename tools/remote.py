@@ -172,7 +172,16 @@ def _remove(shell: Shell, folder: str) -> None:
 
 
 def _there(shell: Shell, folder: str, argv: list[str], scratch: Path) -> int:
+    if any(word == "--key" or word.startswith("--key=") for word in argv):
+        raise ConfigError(
+            "--key with --robot would send your key to the robot; sign here (`companion firmware sign`), "
+            "then flash the signed image with --robot"
+        )
     paths = mapped(argv, folder)
+    if argv[:2] == ["log", "recover"] and paths.send and not paths.fetch:
+        raise ConfigError(
+            "log recover --robot of a log of this machine: give --out too, for what is made there; or recover it here, without --robot"
+        )
     for parent in {os.path.dirname(p) for _, p in paths.send} | {os.path.dirname(p) for p, _ in paths.fetch}:  # fmt: skip
         shell.ask(f"mkdir -p {shlex.quote(parent)}")
     for source, target in paths.send:

@@ -58,6 +58,33 @@ def test_a_sound_robot_passes_gently_and_is_parked():
     assert not stand.firmware.plant.read_outputs().enable
 
 
+class Pinched(Stand):
+    """Somebody presses stop while the first joint moves, and lets go when the hand is free."""
+
+    pressed_ns = 0
+    after = 0.0  # fastest of any joint since it came to rest
+
+    def pump(self, bringup: BringUp) -> None:
+        super().pump(bringup)
+        moving = abs(self.twin.data.qvel[list(self.twin.ids.joint_v)]).max()
+        if not self.pressed_ns and self.fastest > 1.0:
+            self.pressed_ns = self.now_ns
+            self.twin.faults.start("stop_input_open", None)
+        since_ms = (self.now_ns - self.pressed_ns) // 1_000_000 if self.pressed_ns else 0
+        if since_ms == 300:
+            self.twin.faults.end("stop_input_open")
+        if since_ms > 400:
+            self.after = max(self.after, moving)
+
+
+def test_letting_go_of_the_stop_button_moves_nothing():
+    stand = Pinched()
+    assert list(stand.checks)[4:] == ["wheel_left"] and not stand.checks["wheel_left"].ok
+    assert stand.after < 0.1, "the next joint moved when the button was let go"
+    assert stand.bringup.stopped, "what a hand has latched is not cleared by the run"
+    assert not stand.firmware.plant.read_outputs().enable
+
+
 @pytest.mark.parametrize("joint", JOINTS)
 def test_swapped_leads_are_named(joint):
     stand = Stand(("swapped_polarity", joint))

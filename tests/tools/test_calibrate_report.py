@@ -84,3 +84,17 @@ def test_a_pipe_stays_a_pipe(tmp_path):
     write_whole(pipe, "whole")
     reader.join(10)
     assert got == ["whole"] and stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+@pytest.mark.parametrize(
+    ("out", "other"), [("w.csv", "r.html"), ("v.json", "w.csv"), ("v.json", "v.json")]
+)
+def test_no_result_is_written_over_what_it_comes_from(
+    capsys, tmp_path, out: str, other: str
+) -> None:
+    log = tmp_path / "w.csv"
+    log.write_text("an hour of driving")
+    where = ["--out", str(tmp_path / out), "--report", str(tmp_path / "." / other)]
+    code = companion.main(["calibrate", "wheels", "solve", "--log", str(log), *where])
+    assert code == 2 and "would be written over" in capsys.readouterr().err
+    assert log.read_text() == "an hour of driving" and list(tmp_path.iterdir()) == [log]

@@ -65,8 +65,11 @@ def test_a_gyro_of_a_wrong_scale_is_put_right_before_wheels_are_solved_with_it(t
     assert off[1] < 1e-3 < off[0]
 
 
-def test_an_imu_record_that_does_not_hold_stops_the_recording(tmp_path, capsys) -> None:
-    write_record(tmp_path, Record(kind="imu-multi", serial="twin-0", date="2099-01-01T00:00:00Z", tool_version="0", verdict="PASS", cause="c", next="n", result={}, quality={}))  # fmt: skip
+@pytest.mark.parametrize("damaged", [False, True])
+def test_an_imu_record_that_does_not_hold_stops_the_recording(tmp_path, capsys, damaged) -> None:
+    file = write_record(tmp_path, Record(kind="imu-multi", serial="twin-0", date="2099-01-01T00:00:00Z", tool_version="0", verdict="PASS", cause="c", next="n", result={}, quality={}))  # fmt: skip
+    if damaged:
+        file.write_text('{"kind": "imu-mu')
     out = tmp_path / "w.csv"
     code = companion.main(["calibrate", "wheels", "record", "--out", str(out), "--folder", str(tmp_path)])  # fmt: skip
     assert code == 1 and "IMU's calibration cannot be used" in capsys.readouterr().err

@@ -83,6 +83,7 @@ def listed(out: str) -> list[str]:
     ("argv", "says"),
     [
         (["dance"], "invalid choice: 'dance' (choose from"),
+        (["flash", "--rob", "walle"], "unknown argument --rob: valid are"),
         (["log", "eat"], "invalid choice: 'eat' (choose from"),
         ([], "required: VERB"),
         (["model"], "required: VERB"),

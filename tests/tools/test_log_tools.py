@@ -125,3 +125,24 @@ def test_a_log_that_was_cut_at_its_very_start_says_so(log: Path, tmp_path: Path,
     file.write_bytes(log.read_bytes()[:40])
     code, _, err = run(capsys, "info", str(file))
     assert code == 2 and "holds no whole record" in err
+
+
+@pytest.mark.parametrize("data", [b"\x00\x01\x00\x00CDR", b'{"a": 1}', b"[]", b"5"])
+@pytest.mark.parametrize("verb", ["info", "recover"])
+def test_another_programs_mcap_is_one_sentence(
+    tmp_path: Path, capsys, verb: str, data: bytes
+) -> None:
+    from mcap.writer import Writer
+
+    log = tmp_path / "ros.mcap"
+    with log.open("wb") as file:
+        writer = Writer(file)
+        writer.start()
+        schema = writer.register_schema("sensor_msgs/Imu", "ros2msg", b"")
+        channel = writer.register_channel("/imu", "cdr", schema)
+        writer.add_message(channel, 1, data, 1)
+        writer.finish()
+    assert companion.main(["log", verb, str(log)]) == 2
+    said = capsys.readouterr().err
+    assert "is an MCAP of something else" in said and "Traceback" not in said
+    assert [p.name for p in tmp_path.iterdir()] == ["ros.mcap"]

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from runtime.errors import ConfigError
 from tools import companion, remote
 
 ROOT = Path(__file__).parents[2]
@@ -247,3 +248,18 @@ def test_a_recording_at_rest_is_made_there_and_comes_back(robot, tmp_path: Path)
         assert done.returncode == 0, done.stderr
         assert (tmp_path / "log" / "imu.csv").read_bytes().count(b"\n") == 1 + rows
     assert not list(Path("/tmp").glob("companion.????????"))
+
+
+@pytest.mark.parametrize(
+    "words", [["flash", "--key", "mine.pem"], ["flash", "app.bin", "--key=mine.pem"]]
+)
+def test_a_key_never_leaves_this_machine(tmp_path, words: list[str]) -> None:
+    with pytest.raises(ConfigError, match="would send your key to the robot"):
+        remote._there(None, "/tmp/there", words, tmp_path)  # type: ignore[arg-type]
+
+
+def test_what_is_recovered_there_comes_back_or_is_not_made(tmp_path) -> None:
+    log = tmp_path / "cut.mcap"
+    log.write_bytes(b"")
+    with pytest.raises(ConfigError, match="give --out too"):
+        remote._there(None, "/tmp/there", ["log", "recover", str(log)], tmp_path)  # type: ignore[arg-type]

@@ -37,6 +37,11 @@ def check_output(args: argparse.Namespace) -> None:
         path: Path | None = getattr(args, name, None)
         if path is None:
             continue
+        same = [n for n, v in vars(args).items() if n != name and isinstance(v, Path) and v.resolve() == path.resolve()]  # fmt: skip
+        if same:
+            raise ConfigError(
+                f"--{name} {path} is --{same[0]} too, and would be written over; give another file"
+            )
         if path.is_dir():
             raise ConfigError(f"--{name} {path} is a folder; give a file in it")
         if not path.parent.is_dir():

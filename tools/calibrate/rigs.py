@@ -63,9 +63,8 @@ def use_imu(rig: Rig, folder: Path | None) -> bool:
     """
     serial = rig.link.identity.uid if rig.link.identity is not None else ""
     found = in_force(folder or calibration_folder(), "", serial, rig.body, wall_ns())
-    refused = [d for d in found.doubts if d.startswith("imu-")]
-    if refused and not found.holds:
-        raise RuntimeFault(f"the IMU's calibration cannot be used: {refused[0]}")
+    if any(kind.startswith("imu-") for kind in found.refused):
+        raise RuntimeFault(f"the IMU's calibration cannot be used: {'; '.join(found.doubts)}")
     rig.imu = found.imu
     return found.imu is not None
 

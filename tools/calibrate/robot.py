@@ -7,7 +7,7 @@ by being run again, and every step's files lie in the work folder.
 from __future__ import annotations
 
 import argparse
-import shutil
+import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +32,9 @@ TOOL = "robot"
 # the lens before what looks through it; the board stands where it is for `head` and `cam-imu`
 ORDER = ("imu-static", "motor", "camera", "head", "cam-imu", "wheels", "latency")
 SEEING = ("camera", "head", "cam-imu", "latency")  # their `record` takes --camera
-WHOLE = ("head", "cam-imu")  # recorded in one go into a new folder; a camera's views add up
+BOARD = "chessboard:9x6:25mm"  # what docs/calibrate.md has a tech print
+BOARDED = ("camera", "head", "cam-imu")  # their `record` takes --board
+GOES_ON_S = 2 * 3600.0  # an album of views is gone on with, while it is of today
 LOOKING_UP = ("head", "cam-imu")  # their `solve` needs what is installed: the lens, the IMU's axes
 LOGS = {  # how `solve` takes what `record` left, and its name in the work folder
     "imu-static": ("--imu", "imu-static.csv"),
@@ -73,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where calibrations are installed (default: this robot's)",
     )
     add("--camera", default="", metavar="DEVICE", help="the head's camera (default: the twin's)")
+    add("--board", default="", metavar="BOARD", help=f"what is seen in all three (default {BOARD}; on the twin each tool's own)")  # fmt: skip
     add("--again", action="store_true", help="do all steps, those too that are still good")
     add("--accept-marginal", action="store_true", help="install MARGINAL results too")
     add_rig(parser)
@@ -96,7 +99,7 @@ def main(args: argparse.Namespace) -> int:
     findings = [f for s in done for f in s.findings]
     if proof is not None:
         findings += judge_proof(proof)
-    verdict = judged(TOOL, _result(done), _quality(done, proof), findings, digest(sorted(args.work.glob("*.json"))), serial, "drive", "every field calibration is in force and the proof drive held")  # fmt: skip
+    verdict = judged(TOOL, _result(done), _quality(done, proof), findings, digest(sorted(args.work / f"{t}.json" for t in ORDER if (args.work / f"{t}.json").is_file())), serial, "drive", "every field calibration is in force and the proof drive held")  # fmt: skip
     return finish(args, verdict, lambda: _page(args, verdict, done, proof))
 
 
@@ -120,17 +123,18 @@ def _step(args: argparse.Namespace, folder: Path, board: str, tool: str) -> Done
         return Done(tool, "skipped", good)
     began = time.monotonic()
     flag, name = LOGS[tool]
-    log = args.work / name
-    if log.is_dir() and tool in WHOLE:
-        shutil.rmtree(log)
-    out, report = args.work / f"{tool}.json", args.work / f"{tool}.html"
+    log, out, report = (args.work / n for n in (name, f"{tool}.json", f"{tool}.html"))
+    if not (tool == "camera" and _goes_on(log, out)):
+        _aside(log)
+    _aside(out)
     where = ["--seed", str(args.seed), "--body", args.body]
     where += ["--port", args.port] if args.port and tool != "camera" else []
     where += ["--camera", args.camera] if args.camera and tool in SEEING else []
     where += ["--folder", str(folder)] if tool == "wheels" else []
-    out.unlink(missing_ok=True)
+    board_shown = args.board or (BOARD if args.camera else "")
+    where += ["--board", board_shown] if board_shown and tool in BOARDED else []
     recorded = _command(args, "calibrate", tool, "record", "--out", str(log), *where)
-    if recorded and not log.exists():  # motor records what blocked it, too
+    if recorded and not (tool == "motor" and log.exists()):  # which tells what blocked it
         cause = Finding("FAIL", f"{tool} was not recorded", "see the message above, and run `companion calibrate robot` again: it goes on here")  # fmt: skip
         return Done(tool, "FAIL", cause.cause, time.monotonic() - began, [cause])
     known = ["--folder", str(folder)] if tool in LOOKING_UP else []
@@ -140,6 +144,26 @@ def _step(args: argparse.Namespace, folder: Path, board: str, tool: str) -> Done
         return Done(tool, "FAIL", cause.cause, time.monotonic() - began, [cause])
     verdict = read_verdict(out)
     return _installed(args, folder, serial, verdict, time.monotonic() - began)
+
+
+def _goes_on(album: Path, out: Path) -> bool:
+    """Whether views that are there are of a recording that was interrupted, or wanted more, just now."""
+    files = [f.stat().st_mtime for f in album.iterdir()] if album.is_dir() else []
+    if not files or time.time() - max(files) > GOES_ON_S:
+        return False
+    return not out.is_file() or read_verdict(out).verdict != "PASS"
+
+
+def _aside(path: Path) -> None:
+    """Out of the way under the date it is of: nothing old is taken for new, and nothing is lost."""
+    if not path.exists():
+        return
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(path.stat().st_mtime))
+    for again in ("", *(f".{n}" for n in range(1, 1000))):
+        kept = path.with_name(f"{path.stem}.{stamp}{again}.old{path.suffix}")
+        if not kept.exists():
+            os.rename(path, kept)
+            return
 
 
 def _installed(args: argparse.Namespace, folder: Path, serial: str, verdict: Verdict, seconds: float) -> Done:  # fmt: skip
@@ -164,7 +188,7 @@ def _command(args: argparse.Namespace, *words: str) -> int:
     from tools import companion
 
     with contextlib.redirect_stdout(io.StringIO()):
-        return companion.main(list(words))
+        return companion.obey(list(words))
 
 
 def _still_good(folder: Path, serial: str, board: str, tool: str) -> str:

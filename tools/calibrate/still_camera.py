@@ -75,7 +75,7 @@ class DeviceShutter:
 
     def __init__(self, device: str) -> None:
         self.serial = device_serial(device)
-        self._capture = cv2.VideoCapture(device)
+        self._capture = cv2.VideoCapture(int(device) if device.isdigit() else device)
         self._device = device
         if not self._capture.isOpened():
             raise RuntimeFault(f"camera {device} does not open; see `companion doctor`")
