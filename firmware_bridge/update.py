@@ -214,23 +214,29 @@ class UpdatePort:
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         task = self._loop.create_task(work)
         try:
-            with self._ctrl_c_cancels(task):
+            with self._signals_cancel(task):
                 return self._loop.run_until_complete(task)
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
 
     @contextlib.contextmanager
-    def _ctrl_c_cancels(self, task: asyncio.Task[Any]) -> Iterator[None]:
-        """An exception amid the loop's own steps can lose a wake-up, and the work then never ends (seen)."""
-        main = threading.current_thread() is threading.main_thread()
-        ours = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        if ours:
-            self._loop.add_signal_handler(signal.SIGINT, task.cancel)
+    def _signals_cancel(self, task: asyncio.Task[Any]) -> Iterator[None]:
+        """An exception amid the loop's own steps can lose a wake-up, and the work then never ends (seen).
+
+        So whatever signal would raise one, Ctrl-C or the end of an ssh session, cancels the work.
+        """
+        before = {}
+        if threading.current_thread() is threading.main_thread():
+            ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            before = {n: h for n in ends if callable(h := signal.getsignal(n))}
+        for number in before:
+            self._loop.add_signal_handler(number, task.cancel)
         try:
             yield
         finally:
-            if ours:
-                self._loop.remove_signal_handler(signal.SIGINT)
+            for number, handler in before.items():
+                self._loop.remove_signal_handler(number)
+                signal.signal(number, handler)
 
 
 def _slots(reply: image_management.ImageStatesReadResponse) -> list[SlotImage]:

@@ -185,15 +185,17 @@ class BringUp:
                 f"not armed: {why}",
                 "see the checks above; `companion link watch` shows why",
             )
-        start = self._position(index)
-        self._aim(index, WHEEL_RAD_S if _is_wheel(spec.command) else start + SERVO_RAD)
+        start, wheel = self._position(index), _is_wheel(spec.command)
+        # a head that has sunk to its end is jogged back into its travel: there is no other way to go
+        way = 1.0 if wheel or start + SERVO_RAD <= spec.position_max_rad else -1.0
+        self._aim(index, WHEEL_RAD_S if wheel else start + way * SERVO_RAD)
         moved, fastest, current, fault = yield from self._watch(index, JOG_PERIODS)
-        self._aim(index, -WHEEL_RAD_S if _is_wheel(spec.command) else start)
+        self._aim(index, -WHEEL_RAD_S if wheel else start)
         if not fault:
             back, _, more, fault = yield from self._watch(index, JOG_PERIODS)
             current = max(current, more)
         yield from self._rest()
-        return _judge(self.table, index, moved, fastest, current, fault)
+        return _judge(self.table, index, way * moved, fastest, current, fault)
 
     @property
     def stopped(self) -> bool:
@@ -269,7 +271,7 @@ def _is_wheel(command: JointCommand) -> bool:
 def _judge(
     table: LimitTable, index: int, moved: float, fastest: float, current: float, fault: Fault
 ) -> Check:
-    """What a jog in the positive direction tells of leads, encoder and current."""
+    """What a jog tells of leads, encoder and current; `moved` is the way that it was told to go."""
     spec = table.joints[index]
     wheel = _is_wheel(spec.command)
     least = MIN_WHEEL_RAD if wheel else MIN_SERVO_RAD

@@ -85,6 +85,22 @@ def test_letting_go_of_the_stop_button_moves_nothing():
     assert not stand.firmware.plant.read_outputs().enable
 
 
+class Sunk(Stand):
+    """A head that has sunk down to the end of its travel, as it does without power."""
+
+    def pump(self, bringup: BringUp) -> None:
+        if not self.now_ns:
+            joint = self.twin.model.joint("head_pitch")
+            self.twin.data.qpos[joint.qposadr] = joint.range[1] - 0.02
+        super().pump(bringup)
+
+
+def test_a_joint_that_rests_at_its_end_is_jogged_back_into_its_travel():
+    stand = Sunk()
+    check = stand.checks["head_pitch"]
+    assert check.ok and check.facts["direction"] == 1, check
+
+
 @pytest.mark.parametrize("joint", JOINTS)
 def test_swapped_leads_are_named(joint):
     stand = Stand(("swapped_polarity", joint))
@@ -126,6 +142,14 @@ def test_the_command_writes_the_passport(monkeypatch, tmp_path, capsys):
     assert (entry["kind"], entry["result"], entry["operator"]) == ("bringup", "FAIL", "tech")
     assert entry["facts"]["checks"][-1]["subject"] == "wheel_left"
     assert "FAIL" in (tmp_path / "companion/passports/twin-0.html").read_text()
+
+
+def test_one_sound_joint_is_no_sound_robot(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    code = companion.main(["bringup", "--firmware", "host", "--joint", "wheel_left", "--json"])
+    assert code == 0 and json.loads(capsys.readouterr().out)["verdict"] == "PASS"
+    (entry,) = json.loads((tmp_path / "companion/passports/twin-0.json").read_text())["entries"]
+    assert entry["result"] == "partial"
 
 
 @pytest.mark.parametrize(

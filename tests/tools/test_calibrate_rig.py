@@ -15,8 +15,9 @@ from calibration.store import Record, write_record
 from calibration.wheels import solve_wheels
 from firmware_bridge.protocol import Mode
 from runtime.body import load_body
+from runtime.errors import RuntimeFault
 from tools import companion
-from tools.calibrate.motor import sweep_one
+from tools.calibrate.motor import sweep_all, sweep_one
 from tools.calibrate.rig import Aborted, TwinRig
 from tools.calibrate.rigs import HoldKey, use_imu
 from tools.calibrate.wheel_log import read_wheels
@@ -126,6 +127,26 @@ def test_an_obstacle_in_a_joints_way_is_named_and_current_stays_low(joint: str) 
     assert abs(sweep.current_a).max() <= limit + 0.06  # a sensor's noise
     (finding,) = judge_motor(sweep, None)
     assert finding.level == "FAIL" and joint in finding.cause and "blocked" in finding.cause
+
+
+def test_a_jammed_wheel_is_named_and_no_other_joint_moves_after_it() -> None:
+    """The board has latched: the next joint would be refused, and nothing written of what was found."""
+    rig = TwinRig(BODY, 4, stand=True)
+    rig.connect()
+    obstruct(rig, "wheel_left")
+    (sweep,) = sweep_all(rig, list(BODY.joint_names))
+    (finding,) = judge_motor(sweep, None)
+    assert "wheel_left is blocked" in finding.cause
+    with pytest.raises(RuntimeFault, match="the board stands stopped: stalled; remove the cause"):
+        sweep_all(rig, ["head_yaw"])
+
+
+def test_a_released_key_ends_the_sweep_of_all_joints() -> None:
+    rig = TwinRig(BODY, 4, stand=True)
+    rig.connect()
+    rig.released_at_ns = rig.now_ns + 1_000_000_000
+    (sweep,) = sweep_all(rig, list(BODY.joint_names))
+    assert sweep.name == "wheel_left" and "released" in sweep.blocked
 
 
 def test_the_motor_tool_from_sweep_to_report(tmp_path, capsys) -> None:

@@ -86,7 +86,7 @@ def _record(args: argparse.Namespace, kind: str) -> Record:
     if not serial:
         raise ConfigError(
             f"{args.result} does not say which device it is of; give --serial: a camera's name in"
-            " /dev/v4l/by-id, or the board's uid as `companion doctor` prints it"
+            " /dev/v4l/by-id, or the board's uid as `companion link stats` prints it"
         )
     record = record_of(verdict, serial)
     if kind == "camera":

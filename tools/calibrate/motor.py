@@ -53,6 +53,9 @@ def record(args: argparse.Namespace) -> int:
     write_sweeps(args.out, sweeps)
     for sweep in sweeps:
         print(f"{sweep.name}: {sweep.blocked or 'swept'}")
+    left = (args.joint or list(rig.names))[len(sweeps) :]
+    if left:
+        print(f"not swept: {', '.join(left)}")
     print(f"next: companion calibrate motor solve --log {args.out}")
     return 1 if any(s.blocked for s in sweeps) else 0
 
@@ -64,6 +67,8 @@ def sweep_all(rig: Rig, joints: list[str]) -> list[Sweep]:
     for name in joints:
         out.append(sweep_one(rig, name))
         step()
+        if rig.stopped:  # by the board or by hand: the next joint does not move by itself
+            break
     return out
 
 

@@ -132,7 +132,17 @@ class Rig:
                 return self.link.identity.uid
         raise RuntimeFault(f"no answer from the board ({self.link.status.reason}); check cable and power: `companion doctor`")  # fmt: skip
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the board has latched, the link is lost, or the hold key was let go."""
+        return bool(self.link.fault.latched) or not self.link.ready or not self._held()
+
     def _request(self, mode: Mode) -> None:
+        if self.link.fault.latched:
+            raise RuntimeFault(
+                f"the board stands stopped: {_named(self.link.fault.latched)}; remove the cause, then "
+                "switch it off and on, or run `companion bringup`, which clears it"
+            )
         self.link.arm(self.now_ns, mode)
         for _ in range(WAIT):
             self.advance()
@@ -140,7 +150,7 @@ class Rig:
             if answer is Ack.OK:
                 return
             if answer is not None:
-                raise RuntimeFault(f"the board refuses to move: {answer.name.lower().replace('_', ' ')}; `companion why` tells more")  # fmt: skip
+                raise RuntimeFault(f"the board refuses to move: {answer.name.lower().replace('_', ' ')}; `companion link watch` tells more")  # fmt: skip
         raise RuntimeFault("the board does not answer when asked to move; check the cable")
 
     def _guard(self) -> None:
