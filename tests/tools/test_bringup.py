@@ -89,9 +89,9 @@ class Sunk(Stand):
     """A head that has sunk down to the end of its travel, as it does without power."""
 
     def pump(self, bringup: BringUp) -> None:
-        if not self.now_ns:
+        if not self.firmware.plant.read_outputs().enable:
             joint = self.twin.model.joint("head_pitch")
-            self.twin.data.qpos[joint.qposadr] = joint.range[1] - 0.02
+            self.twin.data.qpos[joint.qposadr], self.twin.data.qvel[joint.dofadr] = 0.49, 0.0
         super().pump(bringup)
 
 
