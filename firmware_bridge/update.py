@@ -134,11 +134,23 @@ class UpdatePort:
         self.echo("reset")
         try:
             reply = self._run(self._connected().request(ResetWrite()))
-        except LOST:
-            reply = None  # it went before its answer did
+        except LOST:  # the board went before its answer did, or never heard
+            reply = None
         self._disconnect()
+        if reply is None and self._still_waits():
+            reply = self._request(ResetWrite())
+            self._disconnect()
         if reply is not None and is_error(reply):
             raise UpdateError(f"the board refused: {_why(reply)}")
+
+    def _still_waits(self) -> bool:
+        """Whether an image still waits for its trial boot: then no reset was heard."""
+        try:
+            return any(image.pending for image in self.images())
+        except LinkLost:
+            return False
+        finally:
+            self._disconnect()
 
     def upload(
         self, data: bytes, progress: Callable[[int], None], broke: Callable[[], None] = lambda: None

@@ -79,11 +79,11 @@ class Gestures:
         """
         press = int(self._inputs.operator.record["press"])
         if mode in (Mode.STOPPED, Mode.FAULT):
-            self._void = press
+            self._void = max(self._void, press)
         if not is_driven(self._inputs, now_ns):
             return set()
         self._auto_engage = False
-        return {Signal.DISENGAGE if press == self._void else Signal.DRIVE}
+        return {Signal.DISENGAGE if press <= self._void else Signal.DRIVE}
 
     def _pressed(self, field: str) -> bool:
         """Whether a counter went up (a console that starts anew may bring a lower one)."""

@@ -174,7 +174,8 @@ class BringUp:
         spec = self.table.joints[index]
         if self.stopped:
             return Check(spec.name, False, "stopped by hand", ONCE_STOPPED)
-        yield from self._clear()
+        if not (yield from self._clear(of_hands=False)) and self.stopped:
+            return Check(spec.name, False, "stopped by hand", ONCE_STOPPED)
         refused = yield from self._arm(Mode.BENCH)
         if refused is not Ack.OK:
             yield from self._rest()
@@ -239,12 +240,14 @@ class BringUp:
         for _ in range(REST_PERIODS):
             yield
 
-    def _clear(self) -> Generator[None, None, bool]:
-        """Clear what is latched; True when nothing is left."""
+    def _clear(self, of_hands: bool = True) -> Generator[None, None, bool]:
+        """Clear what is latched, by hands where that was asked for; True when nothing is left."""
         if self.link.fault == NO_FAULT or not self.link.fault.latched:
             return True
         self.link.arm(self.now_ns, Mode.SAFE)
         yield from self._until(lambda: not self.link.waiting, ANSWER_PERIODS)
+        if self.stopped and not of_hands:
+            return False
         self.link.clear(self.now_ns)
         return (yield from self._until(lambda: not self.link.fault.latched, ANSWER_PERIODS))
 

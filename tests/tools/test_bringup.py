@@ -79,7 +79,10 @@ class Pinched(Stand):
 
 def test_letting_go_of_the_stop_button_moves_nothing():
     stand = Pinched()
-    assert list(stand.checks)[4:] == ["wheel_left"] and not stand.checks["wheel_left"].ok
+    assert list(stand.checks)[4:] == ["wheel_left", "stop"] and not stand.checks["wheel_left"].ok
+    assert not stand.checks["stop"].ok, (
+        "joints that never moved are no PASS, whenever it was pressed"
+    )
     assert stand.after < 0.1, "the next joint moved when the button was let go"
     assert stand.bringup.stopped, "what a hand has latched is not cleared by the run"
     assert not stand.firmware.plant.read_outputs().enable

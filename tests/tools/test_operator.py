@@ -62,12 +62,13 @@ def test_a_wish_that_comes_late_drives_nothing() -> None:
     """It was sent before what the robot did since: over a slow link the stick was let go long ago."""
     desk = Desk()
     assert desk.drive(late_ms=LATE_MS) == "" and desk.said["hold"] == 1
-    assert "is 0.5 s behind the robot" in desk.drive(late_ms=LATE_MS + 1)
-    assert desk.said["hold"] == 0, "what was held before is let go too"
-    assert desk.said["disengages"] == 1, "and no skill goes on under a hand that comes late"
-    assert desk.drive(late_ms=2000) == desk.drive(late_ms=100) == "", (
-        "told once, until it is let go"
-    )
+    assert desk.drive(late_ms=LATE_MS + 1) == "" and desk.said["hold"] == 0, "a hiccup"
+    assert desk.drive(late_ms=100) == "" and desk.said["hold"] == 1
+    assert desk.drive(late_ms=800) == "" and desk.said["hold"] == 0
+    later = NOW + 250 * MS
+    assert "is 0.8 s behind the robot" in desk.drive(now_ns=later, late_ms=800)
+    assert desk.said["disengages"] == 1, "no skill goes on under a hand that comes late"
+    assert desk.drive(late_ms=2000) == desk.drive(late_ms=100) == "", "told once, until let go"
     assert (desk.said["hold"], desk.said["disengages"]) == (0, 1)
     desk.drive(hold=False)
     assert desk.drive(late_ms=100) == "" and desk.said["hold"] == 1
@@ -81,13 +82,23 @@ def test_a_press_lasts_until_it_is_let_go_whatever_the_link_does() -> None:
     assert desk.said["press"] == 1, "a gap is no letting go"
     desk.operator.hear(2, {"type": "stop"}, NOW + 1_000 * MS)
     desk.drive(now_ns=NOW + 1_100 * MS)
-    assert desk.said["press"] == 1, "nor is a stop"
+    assert (desk.said["press"], desk.said["hold"]) == (1, 0), "nor is a stop, which ends it"
     desk.drive(hold=False)
     desk.drive(now_ns=NOW + 1_200 * MS)
     assert desk.said["press"] == 2
     desk.operator.leave(1, NOW)
     desk.drive(now_ns=NOW + 1_300 * MS)
     assert desk.said["press"] == 3, "a page that has gone holds nothing"
+
+
+def test_each_hand_has_a_press_of_its_own() -> None:
+    desk = Desk()
+    desk.drive(1)
+    desk.drive(2, NOW + LEASE_NS)
+    assert desk.said["press"] == 2
+    desk.drive(2, NOW + LEASE_NS, hold=False)
+    desk.drive(1, NOW + LEASE_NS)
+    assert desk.said["press"] == 1, "held since before"
 
 
 def test_what_is_older_than_the_last_wish_is_none() -> None:
@@ -130,7 +141,8 @@ def test_one_drives_at_a_time_and_anybody_stops() -> None:
     desk.drive(2, NOW + LEASE_NS)
     desk.operator.hear(1, {"type": "stop"}, NOW + LEASE_NS)
     assert desk.said["stops"] == 1 and desk.said["hold"] == 0, "of whoever drives"
-    desk.drive(2, NOW + LEASE_NS)
+    desk.drive(2, NOW + LEASE_NS, hold=False)
+    assert desk.drive(2, NOW + LEASE_NS) == "" and desk.said["hold"] == 1
     desk.operator.leave(2, NOW + LEASE_NS)
     assert desk.said["hold"] == 0
 

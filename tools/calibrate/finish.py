@@ -38,7 +38,7 @@ def check_output(args: argparse.Namespace) -> None:
         if path is None:
             continue
         same = [n for n, v in vars(args).items() if n != name and isinstance(v, Path) and v.resolve() == path.resolve()]  # fmt: skip
-        if same:
+        if same and (path.is_file() or not path.exists()):
             raise ConfigError(
                 f"--{name} {path} is --{same[0]} too, and would be written over; give another file"
             )

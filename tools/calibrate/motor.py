@@ -57,7 +57,7 @@ def record(args: argparse.Namespace) -> int:
     if left:
         print(f"not swept: {', '.join(left)}")
     print(f"next: companion calibrate motor solve --log {args.out}")
-    return 1 if any(s.blocked for s in sweeps) else 0
+    return 1 if left or any(s.blocked for s in sweeps) else 0
 
 
 def sweep_all(rig: Rig, joints: list[str]) -> list[Sweep]:

@@ -143,6 +143,9 @@ def _step(args: argparse.Namespace, folder: Path, board: str, tool: str) -> Done
         cause = Finding("FAIL", f"{tool} could not be solved", "see the message above")
         return Done(tool, "FAIL", cause.cause, time.monotonic() - began, [cause])
     verdict = read_verdict(out)
+    if recorded and verdict.verdict != "FAIL":  # of what there is, it is good: not of the whole
+        cause = Finding("FAIL", f"{tool} was not recorded whole", "see the message above, and run `companion calibrate robot` again: it goes on here")  # fmt: skip
+        return Done(tool, "FAIL", cause.cause, time.monotonic() - began, [cause])
     return _installed(args, folder, serial, verdict, time.monotonic() - began)
 
 

@@ -33,8 +33,11 @@ class Operator:
         self._driver = 0
         self._driver_ns = -LEASE_NS
         self._drive_seq: dict[int, int] = {}
-        self._pressing: set[int] = set()  # clients whose stick was taken in hand and not let go
-        self._late: set[int] = set()  # those of them that have been late: not before they let go
+        # clients whose stick was taken in hand and not let go, and the number of that press
+        self._pressing: dict[int, int] = {}
+        self._presses = int(writer.record["press"])
+        self._late: dict[int, int] = {}  # since when their wishes come late
+        self._void: set[int] = set()  # those of them that do not drive before they let go
 
     @property
     def stops(self) -> int:
@@ -54,6 +57,7 @@ class Operator:
         if kind == "stop":
             self._count("stops")
             self._release(self._driver)
+            self._void.update(self._pressing)
         elif kind == "rearm":
             return self._hear_rearm(client, bool(message.get("hold")), now_ns)
         elif kind == "engage":
@@ -115,6 +119,9 @@ class Operator:
         if hold:
             forward, turn = (_share(message[name]) for name in ("forward", "turn"))
             late_ms = now_ns // 1_000_000 - int(message["seen"])
+        if hold and client not in self._pressing:
+            self._presses += 1
+            self._pressing[client] = self._presses
         if hold and client != self._driver and now_ns - self._driver_ns < LEASE_NS:
             return "somebody else is driving"
         if seq <= self._drive_seq.get(client, -1):
@@ -125,13 +132,12 @@ class Operator:
             self._let_go(client)
             self.publish(now_ns)
             return ""
-        if client not in self._pressing:
-            self._pressing.add(client)
-            record["press"] += 1
-        if client in self._late:
+        if client in self._void:
             return ""
         if late_ms > LATE_MS:
             return self._too_late(client, late_ms, now_ns)
+        self._late.pop(client, None)
+        record["press"] = self._pressing[client]
         self._driver, self._driver_ns = client, now_ns
         record["hold"] = 1
         record["forward"], record["turn"] = forward, turn
@@ -141,16 +147,23 @@ class Operator:
         return ""
 
     def _too_late(self, client: int, late_ms: int, now_ns: int) -> str:
-        """A hand that the robot feels too late does not drive; neither does the skill go on under it."""
-        self._late.add(client)
+        """A hand that the robot feels too late does not drive; neither does the skill go on under it.
+
+        A hiccup, after which several come late at once, is no such link.
+        """
         self._release(client)
+        if now_ns - self._late.setdefault(client, now_ns) < DRIVE_EXPIRY_NS:
+            self.publish(now_ns)
+            return ""
+        self._void.add(client)
         self._count("disengages")
         self.publish(now_ns)
         return f"this page is {late_ms / 1000:.1f} s behind the robot: it is disengaged; let go, and wait for a better link"
 
     def _let_go(self, client: int) -> None:
-        self._pressing.discard(client)
-        self._late.discard(client)
+        self._pressing.pop(client, None)
+        self._late.pop(client, None)
+        self._void.discard(client)
         self._release(client)
 
     def _release(self, client: int) -> None:

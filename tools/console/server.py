@@ -112,6 +112,8 @@ class Console:
             self.operator.leave(client, now_ns())
 
     def _hear(self, client: int, text: str) -> str:
+        if client not in self.clients:  # it was let go: what it still says is old
+            return ""
         if len(text) > MAX_MESSAGE:
             return "that message is too long"
         try:
