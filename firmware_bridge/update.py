@@ -129,7 +129,8 @@ class UpdatePort:
     def reset(self) -> None:
         """Reset the board; its port stays.
 
-        Asked once: a second reset would reach an image on its trial boot, which counts as failed then.
+        Asked again only where an image still waits: a second reset would reach one on its trial boot,
+        which counts as failed then.
         """
         self.echo("reset")
         try:

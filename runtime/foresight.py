@@ -58,6 +58,19 @@ class Search:
     doubt: float = 2.0  # standard errors of the paired gain that it must exceed
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What is known as it searches."""
+
+    belief: Float32  # (B,) newest posterior
+    proprio: Float32  # (P,) senses at its frame
+    imu: Float32  # (6,) mean of its window, normalised
+    skill: int
+    goal: Float32  # (12,) at its frame
+    sent: Float32  # (A,) the action being sent, which goes on until the correction is there
+    cap_m_s: float  # the fastest that the rim of a wheel may go now
+
+
 class Foresight:
     """See the module's text; bodies whose first two actions are the wheels."""
 
@@ -107,36 +120,17 @@ class Foresight:
         most = 1 + chunks * each if chunks > 0 else 0
         return one * self.batches(self.search, self._rows), most
 
-    def step(
-        self,
-        belief: Float32,
-        proprio: Float32,
-        imu: Float32,
-        skill: int,
-        goal: Float32,
-        sent: Float32,
-        cap_m_s: float,
-    ) -> float:
-        """The correction to both wheels, of full speed; 0 where nothing better is foreseen.
-
-        Args:
-            belief: (B,) newest posterior.
-            proprio: (P,) senses at its frame.
-            imu: (6,) mean of its window, normalised.
-            skill: index of the skill.
-            goal: (12,) at its frame.
-            sent: (A,) the action being sent, which goes on until the correction is there.
-            cap_m_s: the fastest that the rim of a wheel may go now.
-        """
+    def step(self, now: Moment) -> float:
+        """The correction to both wheels, of full speed; 0 where nothing better is foreseen."""
         s = self.search
         self.forward = self.gain = 0.0
         left, self._left = self._left, None
-        person = self._worth.person(self._world.people(), goal) if skill == FOLLOW else None
+        person = self._worth.person(self._world.people(), now.goal) if now.skill == FOLLOW else None
         if s.candidates < 2 or person is None:
             return 0.0  # the policy alone
-        self._roll_policy(belief, proprio, imu, skill, goal, sent, cap_m_s)
+        self._roll_policy(now)
         forward = self._vary(left)
-        ask = partial(self._gains, belief, person, float(goal[VALUES["distance"]][0]))
+        ask = partial(self._gains, now.belief, person, float(now.goal[VALUES["distance"]][0]))
         chunks = np.array_split(forward, self.batches(s, self._rows) - 2)
         score = np.concatenate([ask(chunk).mean(1) for chunk in chunks])
         if score.max() <= 0:
@@ -151,25 +145,19 @@ class Foresight:
             self._left = np.concatenate([again[winner, 1:], again[winner, -1:]])
         return self.forward
 
-    def _roll_policy(
-        self,
-        belief: Float32,
-        proprio: Float32,
-        imu: Float32,
-        skill: int,
-        goal: Float32,
-        sent: Float32,
-        cap_m_s: float,
-    ) -> None:
+    def _roll_policy(self, now: Moment) -> None:
         """Fill the nominal actions (H,A), slowed to the cap as the controller does."""
+        belief, proprio, imu = now.belief, now.proprio, now.imu
         since = Since(self._senses)
         since.start(proprio, self._world.innovation)
         size = self._layout.proprio_size
-        self._most = min(1.0, cap_m_s / self._full_m_s)
+        self._most = min(1.0, now.cap_m_s / self._full_m_s)
         for k, nominal in enumerate(self._nominal):
-            action = self._policy.act(belief, 0.06, proprio, imu, skill, goal) if k else sent
+            action = now.sent
+            if k:
+                action = self._policy.act(belief, 0.06, proprio, imu, now.skill, now.goal)
             nominal[:] = np.clip(action, -1, 1)
-            nominal[:2] *= slowing(nominal, self._layout, self._radius_m, cap_m_s)
+            nominal[:2] *= slowing(nominal, self._layout, self._radius_m, now.cap_m_s)
             imagined = self._world.imagine(belief, nominal)
             since.step(imagined.senses.mean(0))
             belief = imagined.beliefs.mean(0)

@@ -23,7 +23,7 @@ from runtime.channels import MAX_PEOPLE, Channels
 from runtime.errors import ConfigError
 from runtime.event_log import EventLog
 from runtime.events import SURPRISE_EVENTS, Event
-from runtime.foresight import Foresight
+from runtime.foresight import Foresight, Moment
 from runtime.modes import Mode
 from runtime.odometry import WheelGeometry
 from runtime.rollout import OpenLoop
@@ -252,10 +252,10 @@ class Perception:
         if not (drives and skill and intent["allow"]):
             return
         record = self._correction.record
-        record["forward"] = self._foresight.step(
+        record["forward"] = self._foresight.step(Moment(
             self.world.belief, window.proprio, window.imu.mean(0), skill, intent["goal"],
             window.action, float(status["speed_cap"]),
-        )  # fmt: skip
+        ))  # fmt: skip
         record["skill"], record["gain"] = skill, self._foresight.gain
         record["expires_ns"] = now_ns + CORRECTION_NS
         self._correction.publish(now_ns)

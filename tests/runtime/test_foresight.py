@@ -10,7 +10,7 @@ from models.layout import GOAL_SIZE, SKILLS
 from models.world import Imagined
 from runtime.body import load_body
 from runtime.command import REVERSE_MAX_M_S
-from runtime.foresight import Foresight, Search
+from runtime.foresight import Foresight, Moment, Search
 
 BODY = load_body("companion")
 LAYOUT = BODY.layout()
@@ -83,7 +83,7 @@ def foresight(wall: float, **search: Any) -> Foresight:
 def correction(it: Foresight, skill: int = FOLLOW, cap_m_s: float = FULL_M_S) -> float:
     proprio, imu, goal = np.zeros(LAYOUT.proprio_size, "f4"), np.zeros(6, "f4"), np.zeros(GOAL_SIZE, "f4")  # fmt: skip
     policy: Any = it._policy
-    return it.step(np.zeros(1, "f4"), proprio, imu, skill, goal, policy.action, cap_m_s)
+    return it.step(Moment(np.zeros(1, "f4"), proprio, imu, skill, goal, policy.action, cap_m_s))
 
 
 def test_it_brakes_before_a_wall_that_the_policy_would_meet() -> None:
@@ -138,7 +138,8 @@ def test_the_frame_under_way_is_driven_as_it_is_sent() -> None:
     policy: Any = it._policy
     sent = np.array([-0.25, 0.25, 0, 0], np.float32)
     goal, imu = np.zeros(GOAL_SIZE, "f4"), np.zeros(6, "f4")
-    found = it.step(np.zeros(1, "f4"), np.zeros(LAYOUT.proprio_size, "f4"), imu, FOLLOW, goal, sent, FULL_M_S)  # fmt: skip
+    proprio = np.zeros(LAYOUT.proprio_size, "f4")
+    found = it.step(Moment(np.zeros(1, "f4"), proprio, imu, FOLLOW, goal, sent, FULL_M_S))
     assert np.array_equal(it._nominal[0], sent)
     assert np.array_equal(it._nominal[1], policy.action)
     assert not it._vary()[:, 0].any() and it._left is not None

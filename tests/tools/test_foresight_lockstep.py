@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("mujoco")
 
-from runtime.foresight import Foresight
+from runtime.foresight import Foresight, Moment
 from runtime.log import Arrays
 from runtime.modes import Mode
 from runtime.skills import SKILLS
@@ -45,8 +45,8 @@ def followed(monkeypatch: pytest.MonkeyPatch, forward: float) -> tuple[Arrays, A
     """Two seconds of following, with a foresight whose word is always the same."""
     asked: Asked = []
 
-    def step(_self: Any, _belief: Any, _proprio: Any, _imu: Any, skill: int, _goal: Any, sent: Any, cap_m_s: float) -> float:  # fmt: skip
-        asked.append((skill, sent.copy(), cap_m_s))
+    def step(_self: Any, now: Moment) -> float:
+        asked.append((now.skill, now.sent.copy(), now.cap_m_s))
         return forward
 
     monkeypatch.setattr(Foresight, "step", step)
