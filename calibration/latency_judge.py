@@ -121,7 +121,7 @@ def _gain(name: str, gain: float) -> Finding:
     for factor, unit in ((180 / np.pi, "deg/s"), (np.pi / 180, "rad/s where degrees are meant")):
         if abs(gain / factor - 1) < 0.15:
             return Finding("FAIL", f"{effect} is in {unit}", "give rad/s, and solve again")
-    return Finding("FAIL", f"{effect} turn {gain:.2f} times as much as {cause}" if name == "command_to_encoder" else f"{effect} turns {gain:.2f} times as much as {cause}", "is a wheel slipping or blocked? `companion calibrate wheels` tells the geometry")  # fmt: skip
+    return Finding("FAIL", f"{effect} turn {gain:.2f} times as much as {cause}" if name == "command_to_encoder" else f"{effect} turns {gain:.2f} times as much as {cause}", "is a wheel slipping or blocked? `companion calibrate wheels record` tells the geometry")  # fmt: skip
 
 
 def _agreement(name: str, found: Delay) -> list[Finding]:

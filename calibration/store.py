@@ -66,7 +66,11 @@ def install(folder: Path, record: Record) -> Path:
 
 
 def rollback(folder: Path, serial: str, kind: str) -> Record:
-    """Put the newest record of the history back that differs from the present one; returns it."""
+    """Put the newest record of the history back that differs from the present one; returns it.
+
+    What it takes the place of is kept as `SERIAL.KIND.MARK.undone` in the history, for who went back
+    by mistake; no later rollback takes it.
+    """
     path = record_path(folder, serial, kind)
     with _alone(folder):
         present = path.read_bytes() if path.is_file() else b""
@@ -74,6 +78,8 @@ def rollback(folder: Path, serial: str, kind: str) -> Record:
             content = old.read_bytes()
             if content != present:
                 record = _decoded(old, content, serial)
+                if present:
+                    replace_file(folder / HISTORY / f"{path.stem}.{_mark(present)}.undone", present)
                 replace_file(path, content)
                 old.unlink()
                 return record
@@ -165,8 +171,11 @@ def _keep(path: Path) -> None:
     if names and names[-1].read_bytes() == content:
         return  # kept before a power cut, which came before the rename
     number = int(names[-1].name.split(".")[-3]) + 1 if names else 1
-    mark = hashlib.sha256(content).hexdigest()[:8]
-    replace_file(folder / f"{path.stem}.{number:04d}.{mark}.json", content)
+    replace_file(folder / f"{path.stem}.{number:04d}.{_mark(content)}.json", content)
+
+
+def _mark(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:8]
 
 
 def replace_file(path: Path, content: bytes) -> None:

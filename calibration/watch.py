@@ -76,7 +76,7 @@ class Flag:
     def said(self, since: str) -> str:
         """The operator's sentence; `since` as a date or a time of the run."""
         k = self.kind
-        return f"{k.words.format(self.amount / k.per)} since {since}: run `companion calibrate {k.tool}`"  # fmt: skip
+        return f"{k.words.format(self.amount / k.per)} since {since}: run `companion calibrate {k.tool} record`"  # fmt: skip
 
 
 @dataclass

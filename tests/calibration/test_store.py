@@ -105,6 +105,8 @@ def test_install_keeps_what_was_there_and_rollback_brings_it_back(tmp_path):
     with pytest.raises(RecordError, match="no earlier camera calibration"):
         rollback(tmp_path, "cam-1", "camera")
     assert read_record(tmp_path, "cam-1").date == "2021"
+    undone = sorted(p.read_text().split('"date": "')[1][:4] for p in tmp_path.rglob("*.undone"))
+    assert undone == ["2022", "2023"], "who goes back by mistake has lost nothing"
 
 
 def test_a_cut_between_keeping_and_replacing_costs_nothing(tmp_path):

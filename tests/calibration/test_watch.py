@@ -34,7 +34,7 @@ def test_a_change_is_flagged_within_six_blocks_with_its_amount_and_onset() -> No
     g = gauge([0.0] * 10 + [0.008] * 6)
     assert g.flag is not None
     assert g.flag.amount == pytest.approx(0.008) and g.flag.since_ns == REFERENCE + 10
-    assert g.flag.said("12 Nov") == "wheel ratio moved +0.8 % since 12 Nov: run `companion calibrate wheels`"  # fmt: skip
+    assert g.flag.said("12 Nov") == "wheel ratio moved +0.8 % since 12 Nov: run `companion calibrate wheels record`"  # fmt: skip
     assert not g.flag.gross and Flag("wheel_ratio", -0.016, 0).gross
     assert gauge([0.0] * 10 + [-0.008] * 6).flag is not None
 

@@ -52,7 +52,7 @@ def test_a_flag_is_kept_for_the_next_start_with_its_day(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     assert not bench.rest(10, 0.005)
     (event,) = bench.rest(20, 0.025)
-    said = "gyro bias about z moved +1.1 deg/s since 12 Nov: run `companion calibrate imu-static`"
+    said = "gyro bias about z moved +1.1 deg/s since 12 Nov: run `companion calibrate imu-static record`"
     assert event["code"] == Event.CALIBRATION_DRIFT and event["text"].item().decode() == said
     (kept,) = read_drift(tmp_path, "b1").flags
     assert kept.said == said and kept.since.startswith("2026-11-12T12:00:1") and kept.serial == "b1"

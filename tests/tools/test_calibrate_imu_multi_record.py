@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("mujoco")
 
 from calibration.pose_guidance import PoseAdvice, PoseGuide
+from firmware_bridge.transport import LockstepTransport
 from tools import companion
 from tools.calibrate import imu_multi_record
 from tools.calibrate.pose_page import PosePage
@@ -90,6 +91,21 @@ def test_ctrl_c_keeps_what_can_be_solved(capsys, tmp_path, monkeypatch, after, k
         assert code != 0 and "wanted" in said + _ or "no pose with" in said
     else:
         assert "nothing is kept" in err
+
+
+@pytest.mark.parametrize(("after", "kept"), [(300, False), (11500, True)])
+def test_a_board_that_falls_silent_is_told(capsys, tmp_path, monkeypatch, after, kept) -> None:
+    read, reads = LockstepTransport.read_into, []
+
+    def unplugged(wire, buffer):
+        reads.append(1)
+        return 0 if len(reads) > after else read(wire, buffer)
+
+    monkeypatch.setattr(LockstepTransport, "read_into", unplugged)
+    out = tmp_path / "p"
+    code, said, err = calibrate(capsys, "record", "--out", out, "--seed", SEED, "--headless")
+    assert "says nothing any more: see to its cable" in said + err
+    assert out.exists() is kept and code == (3 if kept else 1)
 
 
 def test_the_page_tells_what_the_terminal_tells() -> None:

@@ -60,7 +60,7 @@ def test_a_drift_within_a_run_is_told_with_its_time(capsys, tmp_path, runs) -> N
     code, verdict = watch(capsys, "--log", runs["biased"], "--report", page, "--out", tmp_path / "w.json")  # fmt: skip
     assert code == 3 and verdict["verdict"] == "MARGINAL"
     assert verdict["cause"].startswith("gyro bias about z moved +1.")
-    assert verdict["next"] == "run `companion calibrate imu-static`"
+    assert verdict["next"] == "run `companion calibrate imu-static record`"
     moved = verdict["result"]["gyro_bias_z"]
     assert moved["flagged_since_s"] == pytest.approx(62, abs=8)
     assert moved["moved"] == pytest.approx(0.03, rel=0.1)

@@ -196,7 +196,7 @@ def test_in_lockstep_a_flag_is_an_event_that_slows_the_same_each_time() -> None:
     (event,) = told
     assert event["active"] and 10 < (event["t_ns"] - START_NS) / 1e9 < 20
     said = event["text"].decode()
-    assert said.startswith("gyro bias about z moved +1.") and "s into the run: run `companion calibrate imu-static`" in said  # fmt: skip
+    assert said.startswith("gyro bias about z moved +1.") and "s into the run: run `companion calibrate imu-static record`" in said  # fmt: skip
     caps = records["status"]["speed_cap"]
     assert caps[-1] == pytest.approx(SLOW_FACTOR * caps[caps > 0].max())
     assert stood(10.0)[1] == sha
@@ -216,7 +216,7 @@ def test_the_next_start_knows_a_flag_until_it_is_calibrated(tmp_path, monkeypatc
     folder = tmp_path / "companion" / "calibration"
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     amount = 0.02 if gross else 0.008
-    flag = Standing(name="wheel_ratio", amount=amount, since="2026-11-12T10:00:00Z", serial="b1", said="wheel ratio moved +0.8 % since 12 Nov: run `companion calibrate wheels`")  # fmt: skip
+    flag = Standing(name="wheel_ratio", amount=amount, since="2026-11-12T10:00:00Z", serial="b1", said="wheel ratio moved +0.8 % since 12 Nov: run `companion calibrate wheels record`")  # fmt: skip
     write_drift(folder, "b1", Drift(flags=(flag,)))
     (row,) = installed(folder)
     assert row["state"] == "drifted" and "since 12 Nov" in row["said"]

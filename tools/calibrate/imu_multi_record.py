@@ -31,6 +31,7 @@ LONGEST_S = 1800.0
 HAND = 13  # purpose a seed is split by
 WATCHED_S = 0.01  # of real time for each period, where somebody watches the twin
 LEAST_POSES = 12  # fewer are nothing to solve
+SILENT = 200  # periods without a word of the board: the person cannot know that nothing is taken
 
 
 class Person(Protocol):
@@ -122,14 +123,17 @@ def _followed(
     """Rows of the log, and why it ended before all was there."""
     line = Line()
     rows: list[str] = []
-    seen = 0
+    seen = silent = 0
     paced = watched and isinstance(rig, TwinRig)
     try:
         while not guide.done:
             sample = rig.advance()
             if rig.link.sensors_seq == seen:
+                silent += 1
+                if silent >= SILENT:
+                    return rows, "the board says nothing any more: see to its cable and its power"
                 continue
-            seen = rig.link.sensors_seq
+            seen, silent = rig.link.sensors_seq, 0
             stamps = np.array(rig.link.sensors[0]["imu_t_ns"])
             for t, gyro, accel in zip(stamps, sample.gyro_rad_s, sample.accel_m_s2, strict=True):
                 rows.append(f"{t}," + ",".join(f"{v:.7f}" for v in (*gyro, *accel)))

@@ -46,7 +46,7 @@ DO = {
 UNSEEN = (
     "What no sense on board tells: both wheels and the track larger alike (run the proof drive of `calibrate"
     " robot`), which of the two wheels changed, a camera less than 3 degrees sideways, and a focal length"
-    " less than 10 % off (run `calibrate camera-quick`)."
+    " less than 10 % off (run `companion calibrate camera-quick solve`)."
 )
 
 
