@@ -19,7 +19,7 @@ from runtime.body import Body, load_body
 from runtime.clock import now_ns, sleep_until
 from runtime.errors import ConfigError
 from tools import passport
-from tools.bringup_checks import ONCE_STOPPED, PERIOD_NS, BringUp, Check
+from tools.bringup_checks import PERIOD_NS, BringUp, Check
 from tools.confirmation import ask_once
 
 Pump = Callable[[BringUp], None]
@@ -138,7 +138,7 @@ def run(
             for index in joints:
                 take(_drive(bringup, pump, bringup.joint(index)))
                 if bringup.stopped:  # by whoever is at the bench: nothing goes on by itself
-                    take(Check("stop", False, "stopped by hand", ONCE_STOPPED))
+                    take(Check("stop", False, "stopped by hand", bringup.once_stopped))
                     break
     finally:
         bringup.park()

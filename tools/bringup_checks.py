@@ -33,6 +33,8 @@ NOISE_A = 0.06  # of a current sensor, beside the limit
 GRAVITY_M_S2 = 9.81
 
 ONCE_STOPPED = "see why it was stopped, then run `companion bringup` again"
+# only a stop button that is pressed and let go shows that somebody is there to clear a hand's stop
+NO_BUTTON = "see why it was stopped, switch the board off and on, and run `companion bringup` again"
 
 Steps = Iterator[None]
 
@@ -172,10 +174,8 @@ class BringUp:
     def joint(self, index: int) -> Generator[None, None, Check]:
         """Jog one joint out and back."""
         spec = self.table.joints[index]
-        if self.stopped:
-            return Check(spec.name, False, "stopped by hand", ONCE_STOPPED)
-        if not (yield from self._clear(of_hands=False)) and self.stopped:
-            return Check(spec.name, False, "stopped by hand", ONCE_STOPPED)
+        if self.stopped or not (yield from self._clear(of_hands=False)) and self.stopped:
+            return Check(spec.name, False, "stopped by hand", self.once_stopped)
         refused = yield from self._arm(Mode.BENCH)
         if refused is not Ack.OK:
             yield from self._rest()
@@ -202,6 +202,11 @@ class BringUp:
     def stopped(self) -> bool:
         """Whether somebody has stopped it: that is never cleared, or letting go would move a joint."""
         return bool(self.link.fault.latched & (Fault.STOP_INPUT | Fault.ESTOP))
+
+    @property
+    def once_stopped(self) -> str:
+        """What to do about it."""
+        return ONCE_STOPPED if self.table.has_stop else NO_BUTTON
 
     def _aim(self, index: int, value: float) -> None:
         """rad/s of a wheel, rad of any other joint."""

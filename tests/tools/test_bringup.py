@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from firmware_bridge.link import Link
 from firmware_bridge.lockstep import LockstepFirmware
+from firmware_bridge.protocol import EstopReason
 from firmware_bridge.transport import LockstepTransport
 from runtime.body import load_body
 from tools import companion
@@ -22,9 +24,11 @@ JOINTS = ("wheel_left", "wheel_right", "head_yaw", "head_pitch", "ear_left", "ea
 class Stand:
     """Twin and firmware core in virtual time, a hand at the stop button."""
 
+    button = True
+
     def __init__(self, *faults: tuple[str, str | None], hand: bool = True) -> None:
         body = load_body("companion")
-        table = body.limit_table()
+        table = replace(body.limit_table(), has_stop=self.button)
         self.firmware = LockstepFirmware(table)
         self.twin = Twin(body, 0, self.firmware.plant, stand=True)
         for name, joint in faults:
@@ -86,6 +90,24 @@ def test_letting_go_of_the_stop_button_moves_nothing():
     assert stand.after < 0.1, "the next joint moved when the button was let go"
     assert stand.bringup.stopped, "what a hand has latched is not cleared by the run"
     assert not stand.firmware.plant.read_outputs().enable
+
+
+class Buttonless(Stand):
+    """A body without a stop button, stopped from afar while its first joint moves."""
+
+    button = False
+
+    def pump(self, bringup: BringUp) -> None:
+        super().pump(bringup)
+        if self.fastest > 1.0 and not bringup.stopped:
+            bringup.link.estop(EstopReason.OPERATOR)
+
+
+def test_a_body_without_a_button_is_told_what_clears_a_hands_stop():
+    stand = Buttonless(hand=False)
+    assert list(stand.checks)[4:] == ["wheel_left", "stop"]
+    assert "switch the board off and on" in stand.bringup.once_stopped
+    assert "switch" not in Pinched().bringup.once_stopped
 
 
 class Sunk(Stand):
