@@ -74,6 +74,7 @@ VERBS = (
     Verb(("calibrate", "status"), "tools.calibrate.install", "what is installed, how old and how good, and when it is due", "status", "add_status"),
     Verb(("model", "train"), "tools.model", "train a bundle from twin data", "train", "add_train"),
     Verb(("model", "evaluate"), "tools.evaluate.command", "prediction, skills, surprise and planning on fresh seeds", "evaluate"),
+    Verb(("model", "levels"), "tools.model_levels", "set a bundle's alarm levels anew"),
     Verb(("model", "list"), "tools.model", "bundles and whether they can be used here", "list_bundles", "add_list"),
     Verb(("model", "parity"), "tools.model_parity", "does every runtime of this machine compute the same from a bundle?"),
     Verb(("model", "export"), "tools.model_export", "a copy of a bundle in fp16 or int8"),

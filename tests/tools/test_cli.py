@@ -172,6 +172,7 @@ NEEDED = {
     ("calibrate", "convert"): ["--from", "x", "--to", "y", "--format", "json"],
     ("calibrate", "cam-imu", "solve"): ["--gyro", "x", "--gyro", "x"],
     ("calibrate", "imu-allan", "solve"): ["--imu", "x"],
+    ("model", "levels"): ["--version", "x"],
     ("calibrate", "imu-static", "solve"): ["--imu", "x"],
 }
 
@@ -195,6 +196,7 @@ def test_an_unknown_option_is_exit_2(say, words: tuple[str, ...]) -> None:
             "no bundle nothing",
         ),
         (["model", "geometry", "--bundle", "nothing"], "no bundle nothing"),
+        (["model", "levels", "--version", "a", "--bundle", "nothing"], "no bundle nothing"),
         (["link", "stats", "--port", "/dev/nothing"], "there is no such port"),
         (["link", "watch", "--port", "/dev/nothing"], "there is no such port"),
         (["link", "loopback", "--port", "/dev/nothing"], "there is no such port"),
@@ -258,7 +260,8 @@ ELSEWHERE = {
     ("flash",): "tests/qemu/test_flash.py, heavy",
     ("firmware", "sign"): "test_firmware.py",
     ("firmware", "keygen"): "test_firmware.py",
-    ("model", "train"): "tests/models/test_training.py, heavy",
+    ("model", "train"): "tests/tools/test_train.py, heavy",
+    ("model", "levels"): "test_model_levels.py",
     ("model", "evaluate"): "test_model_evaluate_is_one_object",
     ("model", "export"): "tests/models/test_variant.py, heavy",
     ("model", "geometry"): "tests/models/test_geometry.py, heavy",
