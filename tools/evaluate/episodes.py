@@ -206,19 +206,27 @@ def run_episode(episode: Episode) -> dict[str, Any]:
     return row
 
 
-def alarms_while_active(records: Arrays) -> int:
-    """How often a channel of surprise began to alarm while the policy drove and had touched nothing."""
+def driven_frames(records: Arrays) -> npt.NDArray[np.bool_]:
+    """(N,) Which frames' surprise counts: the policy drove, and had touched nothing."""
     surprise, status = records.get("surprise"), records.get("status")
     if surprise is None or status is None:
-        return 0
-    above = surprise["above"].astype(np.int64)
-    begun = above & ~np.concatenate([[0], above[:-1]])
+        return np.zeros(0 if surprise is None else len(surprise), bool)
     last = np.searchsorted(status["t_ns"], surprise["t_ns"], side="right") - 1
-    active = (last >= 0) & (status["mode"][last] == Mode.ACTIVE)
+    driven: npt.NDArray[np.bool_] = (last >= 0) & (status["mode"][last] == Mode.ACTIVE)
     touched = records["truth"]["t_ns"][records["truth"]["bump"] > 0]
     if len(touched):
-        active &= surprise["t_ns"] < touched[0]
-    return sum(int(mask).bit_count() for mask in begun[active])
+        driven &= surprise["t_ns"] < touched[0]
+    return driven
+
+
+def alarms_while_active(records: Arrays) -> int:
+    """How often a channel of surprise began to alarm while the policy drove and had touched nothing."""
+    driven = driven_frames(records)
+    if not driven.any():
+        return 0
+    above = records["surprise"]["above"].astype(np.int64)
+    begun = above & ~np.concatenate([[0], above[:-1]])
+    return sum(int(mask).bit_count() for mask in begun[driven])
 
 
 def active_s(records: Arrays) -> float:

@@ -116,7 +116,16 @@ def _planning(axis: Any, found: dict[str, Any]) -> None:
         axis.plot([i, i], [low, high], color=OURS)
         axis.plot(i, s["success"], "o", color=OURS)
     axis.set_xticks(range(len(candidates)), list(candidates))
-    axis.set(title="Follow among many things", xlabel="candidates imagined per frame (1: the policy alone)", ylabel="success", ylim=(0, 1))  # fmt: skip
+    axis.set(title="Follow among many things", xlabel="candidates imagined per frame (1: the policy alone)", ylabel="success (blue)", ylim=(0, 1))  # fmt: skip
+    gains = {i: s for i, s in enumerate(candidates.values()) if "return_gain" in s}
+    if gains:
+        other = axis.twinx()
+        for i, s in gains.items():
+            other.plot([i + 0.1] * 2, s["return_gain_ci95"], color=THEIRS)
+            other.plot(i + 0.1, s["return_gain"], "s", color=THEIRS)
+        other.axhline(0, color=PLAIN, linewidth=0.8)
+        most = 1.5 * max(abs(v) for s in gains.values() for v in s["return_gain_ci95"])
+        other.set(ylabel="return gained on the policy alone (red)", ylim=(-most, most))
 
 
 def draw_surprise(rows: Rows, thresholds: dict[str, Threshold], file: Path) -> None:

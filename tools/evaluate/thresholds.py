@@ -22,41 +22,31 @@ from models.manifest import Threshold
 from runtime.errors import RuntimeFault
 from runtime.surprise import FLAGS, FRAMES, SURPRISE_CHANNELS
 from tools.compose import load_policy, open_world, prepare
-from tools.evaluate.episodes import DURATION_S, Episode, scene, settings_of
+from tools.evaluate.episodes import DURATION_S, Episode, driven_frames, scene, settings_of
 from tools.evaluate.surprise import told
 from tools.lockstep_run import LockstepRun, Overrides
 from tools.train.pool import Pool
-from tools.twin.twin import Twin
 
 Floats = npt.NDArray[np.float64]
 ALARM_EVERY_S = 600.0
 FRAME_S = 0.05
 TAIL = 0.99
 HEAVIEST = 0.5  # shape of a tail whose spread is infinite: up to there the moments can be trusted
-SETTLED = 20  # frames: an empty belief is surprised by anything
 TRAINING_SEED = 1_500_000  # of the range that training draws from, not of its episodes
 
 
 def quiet_values(episode: Episode) -> list[list[float]]:
-    """(T,C) channel values of one undisturbed episode, settled, until it touches something.
+    """(T,C) channel values of one undisturbed episode, of the frames that false alarms are counted in.
 
     A touch is no false alarm: levels that are to hold through it would hold through a push.
     """
     setup = prepare(settings_of(episode))
-    touches: list[int] = []
-
-    def rendered(twin: Twin) -> None:
-        if twin.bumped:
-            touches.append(twin.now_ns)
-
-    run = LockstepRun(
-        setup, open_world(setup)[0], load_policy(setup)[0],
-        Overrides(scenario=scene(episode), on_render=rendered),
-    )  # fmt: skip
-    records = run.run(episode.duration_s or DURATION_S[episode.skill]).records["surprise"]
-    if touches:
-        records = records[records["t_ns"] < touches[0]]
-    values: list[list[float]] = records["value"][SETTLED:].astype(float).tolist()
+    overrides = Overrides(scenario=scene(episode))
+    run = LockstepRun(setup, open_world(setup)[0], load_policy(setup)[0], overrides)
+    records = run.run(episode.duration_s or DURATION_S[episode.skill]).records
+    values: list[list[float]] = (
+        records["surprise"]["value"][driven_frames(records)].astype(float).tolist()
+    )
     return values
 
 

@@ -30,7 +30,7 @@ class TrainSettings:
     demonstrations: int = 360  # expert episodes for the policy alone, unseen by the world model
     policy_rounds: int = 5  # aggregation rounds of the policy alone, on the frozen world model
     policy_updates: int = 12000
-    undisturbed: int = 90  # episodes that alarm levels are set on
+    undisturbed: int = 240  # episodes that alarm levels are set on
     pool: Pool = Pool()
     threads: int = 2
     seed: int = 0
