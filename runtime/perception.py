@@ -27,7 +27,7 @@ from runtime.foresight import Foresight, Moment
 from runtime.modes import Mode
 from runtime.odometry import WheelGeometry
 from runtime.rollout import OpenLoop
-from runtime.surprise import SURPRISE_CHANNELS, Smoother, SurpriseMonitor
+from runtime.surprise import SURPRISE_CHANNELS, Smoother, SurpriseMonitor, moves
 from runtime.window import Window
 
 Float32 = npt.NDArray[np.float32]
@@ -184,7 +184,7 @@ class Perception:
         repeated = self.frames > 0 and np.array_equal(pixels, self._last_pixels)
         self._set("frozen", float(repeated))
         self._smoother.step(self._value)
-        above = self._monitor.step(self._value)
+        above = self._monitor.step(self._value, bool(moves(self._window.action)))
         self._surprise.record["above"] = above
         for i, name in enumerate(SURPRISE_CHANNELS):
             level = brightness if name == "dark" else float(self._value[i])

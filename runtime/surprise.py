@@ -6,6 +6,7 @@ only slip, lift and a frozen or dark camera may hold the robot, all others lower
 What the IMU says of motion is smoothed: it is little against the noise of one frame, and much
 against that of several. How the wheels run is told at its peaks, for wheels on ice chatter now and
 then, and against how they lately ran: on a rough floor all of it is more, and an ice patch no less.
+A floor that it has not driven on counts as a rough one, and where it stands it learns of none.
 """
 
 from __future__ import annotations
@@ -37,10 +38,15 @@ FRAMES = {
 SMOOTHED = {"imu_error": 0.4, "odometry": 0.4}
 # Channels read like a peak meter: at once when they rise, by this share of the way when they fall.
 RELEASE = {"drive": 0.2, "vibration": 0.2}
-# Channels told against their own running mean: it follows slowly, so that what goes on for seconds
+# Channels told against their own running mean: it follows slowly, so that what goes on for a second
 # still stands out, and is bounded, so that nothing that goes on for minutes becomes usual.
 RELATIVE = ("drive", "vibration")
-USUAL_FRAMES = 60  # of the running mean: 3 s
+UNKNOWN = 2.0  # times the typical: what is usual before anything was driven
+USUAL_RISE_FRAMES, USUAL_FRAMES = (
+    30,
+    60,
+)  # of the running mean: 1.5 s where it rises, 3 s where it falls
+MOVING = 0.05  # of full speed, sent to a wheel: with less the floor is not felt
 USUAL_STEP, USUAL_MOST = 1.5, 4.0  # a frame counts as this many times the mean; times the typical
 # Channels that are yes or no: their level is no matter of training data.
 FLAGS = {"frozen": 0.5, "dark": 0.5}
@@ -76,17 +82,28 @@ class Usual:
         typical = [thresholds[c].typical if c in RELATIVE and c in thresholds else 0.0 for c in SURPRISE_CHANNELS]  # fmt: skip
         self._index = np.flatnonzero(np.array(typical) > 0)
         self._typical = np.array(typical, np.float32)[self._index]
-        self._mean = self._typical.copy()
+        self._mean = self._typical * np.float32(UNKNOWN)
 
-    def step(self, value: Float32) -> Float32:
-        """Values (C,) over how much rougher than typical it lately was, 1 to `USUAL_MOST`."""
+    def step(self, value: Float32, moves: bool = True) -> Float32:
+        """Values (C,) over how much rougher than typical it lately was, 1 to `USUAL_MOST`.
+
+        Where the robot does not move, what is usual stays what it was.
+        """
         out: Float32 = value.copy()
         now = value[self._index]
         out[self._index] = now / np.clip(self._mean / self._typical, 1.0, USUAL_MOST)
-        counted = np.minimum(now, USUAL_STEP * np.maximum(self._mean, self._typical))
-        more = (counted - self._mean) / np.float32(USUAL_FRAMES)
-        self._mean += np.where(np.isfinite(now), more, 0)
+        if moves:
+            counted = np.minimum(now, USUAL_STEP * np.maximum(self._mean, self._typical))
+            more = counted - self._mean
+            more /= np.where(more > 0, USUAL_RISE_FRAMES, USUAL_FRAMES).astype(np.float32)
+            self._mean += np.where(np.isfinite(now), more, 0)
         return out
+
+
+def moves(action: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
+    """Whether actions (...,A) of full speed, wheels first, move the base."""
+    out: npt.NDArray[np.bool_] = np.abs(action[..., :2]).max(-1) > MOVING
+    return out
 
 
 class SurpriseMonitor:
@@ -106,9 +123,9 @@ class SurpriseMonitor:
         self._run = np.zeros(len(SURPRISE_CHANNELS), np.int64)
         self._usual = Usual(thresholds)
 
-    def step(self, value: Float32) -> int:
+    def step(self, value: Float32, moves: bool = True) -> int:
         """Bit mask of the channels in alarm; NaN means the channel is silent (no source)."""
-        over = self._usual.step(value) > self._limit
+        over = self._usual.step(value, moves) > self._limit
         self._run = np.where(over, self._run + 1, 0)
         mask = 0
         for i in np.flatnonzero(self._run >= self._need):

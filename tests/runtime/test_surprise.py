@@ -10,10 +10,12 @@ from runtime.surprise import (
     RELEASE,
     SMOOTHED,
     SURPRISE_CHANNELS,
+    UNKNOWN,
     USUAL_MOST,
     Smoother,
     SurpriseMonitor,
     Usual,
+    moves,
 )
 
 PATIENCE = {c: 2 + i for i, c in enumerate(SURPRISE_CHANNELS)}
@@ -32,10 +34,10 @@ def test_a_channel_alarms_after_its_own_number_of_frames_and_lets_go_at_once(cha
     monitor = SurpriseMonitor(LEVELS)
     bit = 1 << SURPRISE_CHANNELS.index(channel)
     for frame in range(1, PATIENCE[channel] + 3):
-        mask = monitor.step(value(**{channel: 3.0}))
+        mask = monitor.step(value(**{channel: 9.0}))
         assert mask == (bit if frame >= PATIENCE[channel] else 0)
     assert monitor.step(value()) == 0
-    assert monitor.step(value(**{channel: 3.0})) == 0, "counting begins anew"
+    assert monitor.step(value(**{channel: 9.0})) == 0, "counting begins anew"
 
 
 @pytest.mark.parametrize("channel", [c for c in SURPRISE_CHANNELS if c not in FLAGS])
@@ -125,24 +127,47 @@ def test_on_a_rough_floor_as_much_again_is_needed() -> None:
     assert rough.step(value(vibration=12.0)) == 1 << AT
 
 
-def test_a_smooth_floor_makes_no_channel_keener_than_its_level() -> None:
+def known(level: float, frames: int = 400) -> Usual:
+    """What is usual after as many frames of a floor."""
     usual = Usual(ROUGH)
-    for _ in range(400):
-        assert usual.step(value(vibration=0.1))[AT] == pytest.approx(0.1)
+    for _ in range(frames):
+        usual.step(value(vibration=level))
+    return usual
+
+
+def test_a_smooth_floor_makes_no_channel_keener_than_its_level() -> None:
+    assert known(0.1).step(value(vibration=0.1))[AT] == pytest.approx(0.1)
+
+
+def test_a_floor_that_is_not_known_counts_as_a_rough_one_until_it_was_driven_on() -> None:
+    usual = Usual(ROUGH)
+    first = value(vibration=1.0)
+    for _ in range(1000):  # standing teaches nothing
+        assert usual.step(first, moves=False)[AT] == pytest.approx(1 / UNKNOWN)
+    assert known(1.0).step(first)[AT] == pytest.approx(1, rel=0.01)
+    assert known(3.0, 60).step(first)[AT] < 0.4, "a rougher one is known after three seconds"
 
 
 def test_what_lasts_a_second_is_told_to_its_end_and_nothing_extreme_becomes_usual() -> None:
     monitor = SurpriseMonitor(ROUGH)
+    for _ in range(200):
+        monitor.step(value(vibration=1.0))
     for _ in range(20):
         assert monitor.step(value(vibration=12.0)) == 1 << AT
-    usual = Usual(ROUGH)
-    for _ in range(10_000):
-        told = usual.step(value(vibration=40.0))[AT]
-    assert told == pytest.approx(40.0 / USUAL_MOST)
+    assert known(40.0, 10_000).step(value(vibration=40.0))[AT] == pytest.approx(40.0 / USUAL_MOST)
 
 
 def test_a_sensor_that_is_silent_or_broken_leaves_what_is_usual() -> None:
     usual = Usual(ROUGH)
     for level in (np.nan, np.inf, -np.inf):
         usual.step(value(vibration=level))
-    assert usual.step(value(vibration=2.0))[AT] == pytest.approx(2.0, rel=0.02)
+    assert usual.step(value(vibration=2.0))[AT] == pytest.approx(2.0 / UNKNOWN, rel=0.04)
+
+
+@pytest.mark.parametrize(
+    ("action", "says"),
+    [((0.04, -0.04, 1, 1), False), ((0.06, 0.0, 0, 0), True), ((0.0, -1.0, 0, 0), True)],
+)
+def test_it_moves_where_a_wheel_is_sent_to(action, says) -> None:
+    assert moves(np.array(action, np.float32)) == says
+    assert moves(np.tile(np.array(action, np.float32), (3, 1))).tolist() == [says] * 3

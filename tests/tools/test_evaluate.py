@@ -5,6 +5,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -182,6 +183,24 @@ def test_rows_are_kept_and_not_run_again(tmp_path: Path, monkeypatch) -> None:
     assert sorted(r["seed"] for r in rows) == [0, 1, 2, 3]
     assert len(ran) == 5, "two of the four were there"
     assert len(read_rows(tmp_path / "rows.jsonl")) == 4
+
+
+def test_time_left_goes_by_how_long_episodes_last(tmp_path: Path, monkeypatch) -> None:
+    """An hour of following is few episodes, and they come last: ten of 20 s, then one of ten minutes."""
+    now = [0.0]
+
+    def run_job(job: Job) -> dict[str, Any]:
+        now[0] += job.virtual_s
+        return {"key": job.key, **row(job.part, job.episode.seed)}
+
+    monkeypatch.setattr(jobs_module, "run_job", run_job)
+    monkeypatch.setattr(jobs_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    jobs = [Job("follow", Episode("b", seed)) for seed in range(10)]
+    jobs.append(Job("quiet", Episode("b", 10, duration_s=600.0)))
+    said: list[str] = []
+    run_all(jobs, tmp_path, Here(), said.append)  # type: ignore[arg-type]
+    assert said[0] == "1 of 11 episodes, 13 min left"
+    assert said[-2:] == ["10 of 11 episodes, 10 min left", "11 of 11 episodes, 0 min left"]
 
 
 @pytest.mark.parametrize(

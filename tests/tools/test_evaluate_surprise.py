@@ -70,7 +70,10 @@ def test_levels_give_about_the_alarms_they_promise() -> None:
     episodes = [rng.exponential(1.0, (400, len(SURPRISE_CHANNELS))) for _ in range(90)]
     for e in episodes:
         e[:, [SURPRISE_CHANNELS.index(c) for c in ("frozen", "dark")]] = 0
-    found = {k: Threshold(**v) for k, v in thresholds(episodes).items()}
+    found = {
+        k: Threshold(**v)
+        for k, v in thresholds(episodes, [np.ones(len(e), bool) for e in episodes]).items()
+    }
     fresh = rng.exponential(1.0, (72_000, len(SURPRISE_CHANNELS)))
     fresh[:, [SURPRISE_CHANNELS.index(c) for c in ("frozen", "dark")]] = 0
     assert 1 <= alarms(fresh, found) <= 15, "six an hour are promised"
@@ -131,7 +134,7 @@ def test_a_baseline_without_a_model_is_told_by_what_is_less_as_well() -> None:
     for _ in range(8):
         difference = rng.uniform(1, 2, START + 40)
         difference[START : START + LAST] = 0.0
-        rows.append({"values": np.zeros((START + 40, len(SURPRISE_CHANNELS))).tolist(),
+        rows.append({"moved": [True] * (START + 40), "values": np.zeros((START + 40, len(SURPRISE_CHANNELS))).tolist(),
                      "difference": difference.tolist(), "energy": np.ones(START + 40).tolist()})  # fmt: skip
     found = {name: areas(v) for name, v in scores(rows, LEVELS).items()}
     assert found["raw_difference"][0] == 0.0 and found["raw_difference_either"][0] == 1.0
@@ -144,3 +147,15 @@ def test_a_frozen_camera_shows_in_its_ten_frames_and_in_no_other() -> None:
     assert set(odd) <= set(range(START, START + LAST)) and len(odd) >= LAST - 1
     assert row["first_alarm"] is not None and row["first_alarm"] <= 4
     assert len(row["values"]) == len(row["difference"]) == len(row["energy"])
+
+
+def test_learning_a_floor_is_no_event() -> None:
+    """On a steady floor rougher than typical, nothing happens: later frames score no higher."""
+    rng = np.random.default_rng(5)
+    at, rows = SURPRISE_CHANNELS.index("vibration"), []
+    for _ in range(60):
+        values = np.zeros((START + 40, len(SURPRISE_CHANNELS)))
+        values[:, at] = rng.uniform(0.1, 0.15, START + 40)
+        rows.append({"values": values.tolist(), "moved": [True] * (START + 40),
+                     "difference": [1.0] * (START + 40), "energy": [1.0] * (START + 40)})  # fmt: skip
+    assert areas(scores(rows, LEVELS)["vibration"])[0] == pytest.approx(0.5, abs=0.04)

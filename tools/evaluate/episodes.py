@@ -22,6 +22,7 @@ from models.backend import Session
 from models.world import World
 from runtime.log import Arrays
 from runtime.modes import Mode
+from runtime.surprise import moves
 from tools.compose import RunSettings, Setup, load_policy, open_world, prepare
 from tools.evaluate.context import Context
 from tools.evaluate.open_loop import open_loop
@@ -148,7 +149,7 @@ def _world(setup: Setup, kind: str) -> World:
     return world
 
 
-def _never_alarmed(setup: Setup) -> Setup:
+def never_alarmed(setup: Setup) -> Setup:
     """The same with alarm levels that nothing reaches."""
     m = setup.bundle.manifest
     levels = {name: structs.replace(t, event=math.inf) for name, t in m.surprise.items()}
@@ -172,7 +173,7 @@ def run_episode(episode: Episode) -> dict[str, Any]:
     """Run it; a row of plain numbers."""
     setup = prepare(settings_of(episode))
     if episode.kind in ABLATED:
-        setup = _never_alarmed(setup)
+        setup = never_alarmed(setup)
     world = _world(setup, episode.kind)
     policy: Any = ExpertPolicy() if episode.kind == "expert" else load_policy(setup)[0]
     context = Context() if episode.context else None
@@ -217,6 +218,16 @@ def driven_frames(records: Arrays) -> npt.NDArray[np.bool_]:
     if len(touched):
         driven &= surprise["t_ns"] < touched[0]
     return driven
+
+
+def moved_frames(records: Arrays) -> npt.NDArray[np.bool_]:
+    """(N,) At which frames of surprise the wheels were being sent to move."""
+    sent, t_ns = records.get("sent"), records["surprise"]["t_ns"]
+    if sent is None or not len(sent):
+        return np.zeros(len(t_ns), bool)
+    last = np.searchsorted(sent["t_ns"], t_ns, side="right") - 1
+    went: npt.NDArray[np.bool_] = (last >= 0) & moves(sent["action"][last])
+    return went
 
 
 def alarms_while_active(records: Arrays) -> int:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import RuntimeFault
-from tools.evaluate.episodes import Episode, run_episode
-from tools.evaluate.surprise import EVENTS, run_event
+from tools.evaluate.episodes import DURATION_S, Episode, run_episode
+from tools.evaluate.surprise import EVENT_S, EVENTS, run_event
 from tools.played import code_sha
 from tools.train.pool import Pool
 
@@ -44,6 +44,13 @@ class Job:
         """What makes it the same job."""
         fields = {k: v for k, v in asdict(self.episode).items() if k != "bundle"}
         return json.dumps([self.part, self.event, fields], sort_keys=True)
+
+    @property
+    def virtual_s(self) -> float:
+        """How long it lasts on the twin's clock [s]."""
+        if self.event:
+            return EVENT_S
+        return self.episode.duration_s or DURATION_S[self.episode.skill]
 
 
 def jobs_of(bundle: str, seeds: range, parts: tuple[str, ...]) -> list[Job]:
@@ -130,18 +137,22 @@ def run_all(
     if len(missing) < len(jobs):
         say(f"{len(jobs) - len(missing)} of {len(jobs)} episodes are there from before")
     began, told = time.monotonic(), 0.0
+    lasts = {job.key: job.virtual_s for job in missing}  # an hour of following is few episodes
+    whole_s = sum(lasts.values())
     try:
         with file.open("a") as stream:
             if file.stat().st_size:
                 stream.write("\n")  # a line that was cut short stays one line
             for done, row in enumerate(pool.run(run_job, [(job,) for job in missing]), 1):
                 rows[row["key"]] = row
+                lasts.pop(row["key"], None)
                 stream.write(json.dumps(row, separators=(",", ":")) + "\n")
                 stream.flush()
                 passed = time.monotonic() - began
                 if passed - told > 10 or done == len(missing):
                     told = passed
-                    left = passed / done * (len(missing) - done) / 60
+                    ahead_s = sum(lasts.values())
+                    left = passed / (whole_s - ahead_s) * ahead_s / 60
                     say(f"{done} of {len(missing)} episodes, {left:.0f} min left")
     except KeyboardInterrupt:
         say(f"interrupted: the same command goes on from here ({file})")

@@ -19,7 +19,7 @@ from models.manifest import Threshold
 from models.world import World
 from runtime.surprise import FLAGS, SURPRISE_CHANNELS, SurpriseMonitor, Usual
 from tools.compose import load_policy, open_world, prepare
-from tools.evaluate.episodes import Episode, scene, settings_of
+from tools.evaluate.episodes import Episode, moved_frames, scene, settings_of
 from tools.lockstep_run import LockstepRun, Overrides
 
 Floats = npt.NDArray[np.float64]
@@ -77,6 +77,7 @@ def run_event(episode: Episode, event: str) -> dict[str, Any]:
     values = records["value"][:count].astype(float)
     return {
         "values": [[_short(v) for v in row] for row in values],
+        "moved": moved_frames(result.records)[:count].tolist(),
         "difference": [_short(v) for v in world.difference[:count]],
         "energy": [_short(v) for v in world.energy[:count]],
         "touched": touches[0] if touches else None,
@@ -106,11 +107,17 @@ def _short(value: float) -> float | None:
 
 
 def scores(rows: list[dict[str, Any]], thresholds: dict[str, Threshold]) -> dict[str, list[Floats]]:
-    """Per score the episodes' values by frame: each channel, all together, and both baselines."""
+    """Per score the episodes' values by frame: each channel, all together, and both baselines.
+
+    Of a floor that is known from the frames before the event: while the monitor still learns one,
+    later frames score otherwise than earlier ones, whatever happens, and the control is off a half.
+    """
     out: dict[str, list[Floats]] = {}
     for row in rows:
         values = np.array([[np.nan if v is None else v for v in r] for r in row["values"]], float)
-        values = told(np.nan_to_num(values, nan=0.0), thresholds)
+        values, moved = np.nan_to_num(values, nan=0.0), np.array(row["moved"], bool)
+        twice = np.concatenate([values[:START], values]), np.concatenate([moved[:START], moved])
+        values = told(twice[0], thresholds, twice[1])[START:]
         level = np.array([FLAGS.get(c) or thresholds[c].event for c in SURPRISE_CHANNELS])
         usual = np.array([0.0 if c in FLAGS else thresholds[c].typical for c in SURPRISE_CHANNELS])
         for i, name in enumerate(SURPRISE_CHANNELS):
@@ -124,10 +131,11 @@ def scores(rows: list[dict[str, Any]], thresholds: dict[str, Threshold]) -> dict
     return out
 
 
-def told(values: Floats, thresholds: dict[str, Threshold]) -> Floats:
-    """(T,C) values as the monitor compares them with its levels."""
+def told(values: Floats, thresholds: dict[str, Threshold], moved: npt.NDArray[np.bool_]) -> Floats:
+    """(T,C) values, moving at (T,) or not, as the monitor compares them with its levels."""
     usual = Usual(thresholds)
-    out: Floats = np.array([usual.step(v) for v in values.astype(np.float32)], float)
+    rows = zip(values.astype(np.float32), moved, strict=True)
+    out: Floats = np.array([usual.step(v, bool(m)) for v, m in rows], float)
     return out
 
 

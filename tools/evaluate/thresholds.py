@@ -22,12 +22,21 @@ from models.manifest import Threshold
 from runtime.errors import RuntimeFault
 from runtime.surprise import FLAGS, FRAMES, SURPRISE_CHANNELS
 from tools.compose import load_policy, open_world, prepare
-from tools.evaluate.episodes import DURATION_S, Episode, driven_frames, scene, settings_of
+from tools.evaluate.episodes import (
+    DURATION_S,
+    Episode,
+    driven_frames,
+    moved_frames,
+    never_alarmed,
+    scene,
+    settings_of,
+)
 from tools.evaluate.surprise import told
 from tools.lockstep_run import LockstepRun, Overrides
 from tools.train.pool import Pool
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 ALARM_EVERY_S = 600.0
 FRAME_S = 0.05
 TAIL = 0.99
@@ -35,19 +44,20 @@ HEAVIEST = 0.5  # shape of a tail whose spread is infinite: up to there the mome
 TRAINING_SEED = 1_500_000  # of the range that training draws from, not of its episodes
 
 
-def quiet_values(episode: Episode) -> list[list[float]]:
+def quiet_values(episode: Episode) -> tuple[list[list[float]], list[bool]]:
     """(T,C) channel values of one undisturbed episode, of the frames that false alarms are counted in.
+
+    And (T,) at which of them the base was being sent to move.
 
     A touch is no false alarm: levels that are to hold through it would hold through a push.
     """
-    setup = prepare(settings_of(episode))
+    setup = never_alarmed(prepare(settings_of(episode)))  # levels of before would slow it
     overrides = Overrides(scenario=scene(episode))
     run = LockstepRun(setup, open_world(setup)[0], load_policy(setup)[0], overrides)
     records = run.run(episode.duration_s or DURATION_S[episode.skill]).records
-    values: list[list[float]] = (
-        records["surprise"]["value"][driven_frames(records)].astype(float).tolist()
-    )
-    return values
+    counted = driven_frames(records)
+    values = records["surprise"]["value"][counted].astype(float)
+    return values.tolist(), moved_frames(records)[counted].tolist()
 
 
 def measure(
@@ -60,10 +70,11 @@ def measure(
     """
     skills = list(DURATION_S)
     work = [(Episode(bundle, TRAINING_SEED + i, skills[i % len(skills)]),) for i in range(episodes)]
-    found, began = [], time.monotonic()
-    for done, values in enumerate(pool.run(quiet_values, work), 1):
+    found, moved, began = [], [], time.monotonic()
+    for done, (values, went) in enumerate(pool.run(quiet_values, work), 1):
         if values:
             found.append(np.array(values, float))
+            moved.append(np.array(went, bool))
         if done % 10 == 0 or done == len(work):
             left_s = (time.monotonic() - began) / done * (len(work) - done)
             say(f"undisturbed episodes: {done} of {len(work)}, {left_s:.0f} s left")
@@ -71,11 +82,11 @@ def measure(
         raise RuntimeFault(
             f"no level can be set: all of {episodes} episodes touched something at once; give more of them"
         )
-    return thresholds(found)
+    return thresholds(found, moved)
 
 
-def thresholds(episodes: list[Floats]) -> dict[str, dict[str, Any]]:
-    """Typical level (median) and alarm level per channel, from (T,C) values of each episode.
+def thresholds(episodes: list[Floats], moved: list[Bools]) -> dict[str, dict[str, Any]]:
+    """Typical level (median) and alarm level per channel, from (T,C) values and (T,) moves of each episode.
 
     The alarm level is one of what the monitor compares with it: told against what is usual.
     """
@@ -83,7 +94,7 @@ def thresholds(episodes: list[Floats]) -> dict[str, dict[str, Any]]:
     out: dict[str, dict[str, Any]] = {}
     median = np.nanmedian(np.concatenate(episodes), 0)
     typical = {c: Threshold(float(median[SURPRISE_CHANNELS.index(c)]), np.inf, 1) for c in free}
-    episodes = [told(e, typical) for e in episodes]
+    episodes = [told(e, typical, m) for e, m in zip(episodes, moved, strict=True)]
     for i, name in enumerate(SURPRISE_CHANNELS):
         frames = FRAMES[name]
         if name in FLAGS:
