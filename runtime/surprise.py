@@ -42,10 +42,8 @@ RELEASE = {"drive": 0.2, "vibration": 0.2}
 # still stands out, and is bounded, so that nothing that goes on for minutes becomes usual.
 RELATIVE = ("drive", "vibration")
 UNKNOWN = 2.0  # times the typical: what is usual before anything was driven
-USUAL_RISE_FRAMES, USUAL_FRAMES = (
-    30,
-    60,
-)  # of the running mean: 1.5 s where it rises, 3 s where it falls
+USUAL_RISE_FRAMES = 30  # of the running mean, where it rises: 1.5 s
+USUAL_FALL_FRAMES = 60  # and where it falls
 MOVING = 0.05  # of full speed, sent to a wheel: with less the floor is not felt
 USUAL_STEP, USUAL_MOST = 1.5, 4.0  # a frame counts as this many times the mean; times the typical
 # Channels that are yes or no: their level is no matter of training data.
@@ -95,7 +93,7 @@ class Usual:
         if moves:
             counted = np.minimum(now, USUAL_STEP * np.maximum(self._mean, self._typical))
             more = counted - self._mean
-            more /= np.where(more > 0, USUAL_RISE_FRAMES, USUAL_FRAMES).astype(np.float32)
+            more /= np.where(more > 0, USUAL_RISE_FRAMES, USUAL_FALL_FRAMES).astype(np.float32)
             self._mean += np.where(np.isfinite(now), more, 0)
         return out
 

@@ -7,9 +7,15 @@ import pytest
 
 from models.manifest import Threshold
 from runtime.modes import Mode
-from runtime.surprise import SURPRISE_CHANNELS
-from tools.compose import DEFAULT_BUNDLE
-from tools.evaluate.episodes import Episode, active_s, alarms_while_active
+from runtime.surprise import SURPRISE_CHANNELS, Usual
+from tools.compose import DEFAULT_BUNDLE, load_policy, open_world, prepare
+from tools.evaluate.episodes import (
+    Episode,
+    active_s,
+    alarms_while_active,
+    moved_frames,
+    settings_of,
+)
 from tools.evaluate.surprise import (
     LAST,
     START,
@@ -22,6 +28,7 @@ from tools.evaluate.surprise import (
     usable,
 )
 from tools.evaluate.thresholds import tail_level, thresholds
+from tools.lockstep_run import LockstepRun
 
 LEVELS = {c: Threshold(typical=0.1, event=1.0, frames=1) for c in SURPRISE_CHANNELS}
 
@@ -146,7 +153,8 @@ def test_a_frozen_camera_shows_in_its_ten_frames_and_in_no_other() -> None:
     odd = np.flatnonzero(frozen > 0.5)
     assert set(odd) <= set(range(START, START + LAST)) and len(odd) >= LAST - 1
     assert row["first_alarm"] is not None and row["first_alarm"] <= 4
-    assert len(row["values"]) == len(row["difference"]) == len(row["energy"])
+    assert len(row["values"]) == len(row["difference"]) == len(row["energy"]) == len(row["moved"])
+    assert not row["moved"][0] and any(row["moved"][10:]), "it stands, and then follows"
 
 
 def test_learning_a_floor_is_no_event() -> None:
@@ -159,3 +167,20 @@ def test_learning_a_floor_is_no_event() -> None:
         rows.append({"values": values.tolist(), "moved": [True] * (START + 40),
                      "difference": [1.0] * (START + 40), "energy": [1.0] * (START + 40)})  # fmt: skip
     assert areas(scores(rows, LEVELS)["vibration"])[0] == pytest.approx(0.5, abs=0.04)
+
+
+def test_a_robot_learns_its_floor_as_it_drives_and_only_then() -> None:
+    """What the running monitor holds for usual is what its records, told again, come to."""
+    setup = prepare(settings_of(Episode(DEFAULT_BUNDLE, 31_000_100, scenario="default")))
+    run = LockstepRun(setup, open_world(setup)[0], load_policy(setup)[0])
+    records = run.run(3.0).records
+    values, moved = records["surprise"]["value"], moved_frames(records)
+    assert not moved[:5].any() and moved[10:].any()
+    stood, drove = (Usual(setup.bundle.manifest.surprise) for _ in range(2))
+    first = stood._mean.copy()
+    for value, went in zip(values, moved, strict=True):
+        stood.step(value, False)
+        drove.step(value, bool(went))
+    learnt = run.perception._monitor._usual._mean
+    assert (stood._mean == first).all() and not np.allclose(learnt, first, rtol=0.05)
+    assert np.allclose(learnt, drove._mean, rtol=0.05)
